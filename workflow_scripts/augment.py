@@ -1,0 +1,64 @@
+"""Augment one split of the COVID-19 images to disk.
+
+Each class gets its number of rotations and translations, each result unflipped and flipped, so
+that the classes come out even. Writes OUT.npy, uint8 (n, size, size), and OUT.csv: image, class,
+variant, rotation_degrees, shift_x, shift_y, flipped.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import open_images, save_images
+from cxr.augmentation import apply_variant, draw_variants
+from cxr.logs import InputError, parser, progress, user_errors
+
+
+def augment(images, out, rotations, translations, limits, untouched, fill, seed):
+    pixels, table = open_images(images)
+    if missing := sorted(set(table["class"]) - (rotations.keys() & translations.keys())):
+        raise InputError(f"{images}: class {missing[0]!r} has no number of rotations, translations")
+    rows = [
+        (row, name, image, number, variant)
+        for row, (image, name) in enumerate(zip(table.image, table["class"], strict=True))
+        for number, variant in enumerate(
+            draw_variants(image, seed, rotations[name], translations[name], limits, untouched)
+        )
+    ]
+    augmented = np.empty((len(rows), *pixels.shape[1:]), dtype=np.uint8)
+    for place, (row, *_, variant) in enumerate(progress(rows, "augmenting")):
+        augmented[place] = apply_variant(pixels[row], variant, fill)
+    columns = ["image", "class", "variant", "rotation_degrees", "shift_x", "shift_y", "flipped"]
+    listed = [(image, name, number, *variant) for _, name, image, number, variant in rows]
+    save_images(out, augmented, pd.DataFrame(listed, columns=columns).astype({"flipped": int}))
+
+
+def count(text):
+    name, _, value = text.partition("=")
+    return name, int(value)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--images", type=Path, required=True, help=".npy of one split")
+    arguments.add_argument("--out", type=Path, required=True, help=".npy to write")
+    for name in ("rotations", "translations"):
+        arguments.add_argument(f"--{name}", type=count, nargs="+", required=True, metavar="CLASS=N")
+    arguments.add_argument("--rotation-degrees", type=float, required=True, help="at most")
+    arguments.add_argument("--shift-x", type=int, required=True, help="pixels, at most")
+    arguments.add_argument("--shift-y", type=int, required=True, help="pixels, at most")
+    arguments.add_argument("--untouched", action="store_true", help="first variant: no change")
+    arguments.add_argument("--fill", type=int, default=0, help="grey value of opened corners")
+    arguments.add_argument("--seed", type=int, required=True)
+    chosen = arguments.parse_args()
+    with user_errors():
+        augment(
+            chosen.images,
+            chosen.out,
+            dict(chosen.rotations),
+            dict(chosen.translations),
+            (chosen.rotation_degrees, chosen.shift_x, chosen.shift_y),
+            chosen.untouched,
+            chosen.fill,
+            chosen.seed,
+        )

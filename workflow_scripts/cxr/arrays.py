@@ -1,0 +1,99 @@
+"""Image sets: X.npy, uint8 (n, size, size), and X.csv, a row per image in the same order."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr.files import whole, write_table
+from cxr.logs import InputError
+
+
+def save_images(path, pixels, table):
+    """Write an image set: pixels uint8 (n, size, size) and a table with n rows."""
+    if len(pixels) != len(table):
+        raise ValueError(f"{path}: {len(pixels)} images but {len(table)} rows")
+    with whole(path) as temporary:
+        np.save(temporary, pixels)
+    write_table(Path(path).with_suffix(".csv"), table)
+
+
+def open_images(path):
+    """Open an image set: (memory-mapped uint8 (n, size, size), table).
+
+    Raises InputError if the array and its table differ in length.
+    """
+    pixels = np.load(path, mmap_mode="r")
+    table = pd.read_csv(Path(path).with_suffix(".csv"))
+    if len(pixels) != len(table):
+        raise InputError(f"{path}: {len(pixels)} images, but {len(table)} rows in its CSV")
+    return pixels, table
+
+
+class LabelledImages:
+    """Images of one split with a 0/1 vector each; images may lie in several arrays.
+
+    outputs: names of the labels, in order. labels: float32 (n, len(outputs)).
+    """
+
+    def __init__(self, arrays, array_of, row_of, labels, outputs, images):
+        self.arrays, self.array_of, self.row_of = arrays, array_of, row_of
+        self.labels, self.outputs, self.images = labels, outputs, images
+
+    def __len__(self):
+        return len(self.labels)
+
+    def pixels(self, indices):
+        """uint8 (len(indices), size, size)."""
+        indices = np.asarray(indices)
+        size = self.arrays[0].shape[1]
+        batch = np.empty((len(indices), size, size), dtype=np.uint8)
+        for number, array in enumerate(self.arrays):
+            chosen = self.array_of[indices] == number
+            batch[chosen] = array[self.row_of[indices][chosen]]
+        return batch
+
+
+def open_by_class(path, classes):
+    """An image set whose table has a column `class`, labelled one-hot in the order of classes."""
+    pixels, table = open_images(path)
+    if unknown := sorted(set(table["class"]) - set(classes)):
+        raise InputError(f"{path}: class {unknown[0]!r}; expected one of {list(classes)}")
+    labels = (table["class"].to_numpy()[:, None] == np.array(classes)).astype(np.float32)
+    n = len(table)
+    return LabelledImages(
+        [pixels], np.zeros(n, int), np.arange(n), labels, list(classes), table.image
+    )
+
+
+def open_by_split(paths, split_table, split, outputs):
+    """The images of one split of a table (image, split, a 0/1 column per label), from many arrays.
+
+    Raises InputError if an image of the table is in no array, in two, or the split is empty.
+    """
+    opened = [open_images(path) for path in paths]
+    place = pd.concat(
+        pd.DataFrame({"array": number, "row": np.arange(len(table))}, index=table.image)
+        for number, (_, table) in enumerate(opened)
+    )
+    if place.index.has_duplicates:
+        image = place.index[place.index.duplicated()][0]
+        raise InputError(f"image {image} is twice in {', '.join(str(path) for path in paths)}")
+    table = pd.read_csv(split_table)
+    if missing := sorted(set(table.image) - set(place.index)):
+        raise InputError(
+            f"{split_table}: {len(missing)} images are in no archive, first: {missing[0]}; "
+            "is an archive missing from the sources?"
+        )
+    chosen = table[table.split == split]
+    if chosen.empty:
+        raise InputError(f"{split_table}: the {split} split is empty")
+    place = place.loc[chosen.image]
+    return LabelledImages(
+        [pixels for pixels, _ in opened],
+        place.array.to_numpy(),
+        place.row.to_numpy(),
+        chosen[list(outputs)].to_numpy(np.float32),
+        list(outputs),
+        chosen.image,
+    )

@@ -1,0 +1,20 @@
+"""The COVID-19 Radiography Database and the lists that people write about its images."""
+
+import pandas as pd
+
+from cxr.logs import InputError
+
+CLASSES = ("normal", "viral_pneumonia", "covid19")
+
+
+def read_image_table(path, columns=()):
+    """Read a CSV with one row per image or box; its image column is named image or file.
+
+    Images are paths below the database's folder, such as `NORMAL/NORMAL (1).png`.
+    Raises InputError if a column is missing.
+    """
+    table = pd.read_csv(path, keep_default_na=False).rename(columns={"file": "image"})
+    for column in ("image", *columns):
+        if column not in table:
+            raise InputError(f"{path}: no column {column!r}; found {list(table)}")
+    return table

@@ -1,0 +1,37 @@
+"""How a step talks: one-line errors, progress where somebody watches."""
+
+import argparse
+import sys
+from contextlib import contextmanager
+
+from tqdm import tqdm
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message says what was found, expected, and to do."""
+
+
+def parser(description):
+    """Argument parser of a step: its description is the script's docstring, defaults are shown."""
+    return argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+@contextmanager
+def user_errors():
+    """Turn errors that a user can mend into one line on stderr and exit code 1.
+
+    Only InputError and OSError are such; any other is a defect of the program and keeps its
+    traceback.
+    """
+    try:
+        yield
+    except (InputError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def progress(items, what, total=None):
+    """Iterate with a progress bar on a terminal; silent in a log file."""
+    return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)

@@ -1,0 +1,127 @@
+"""Confusion matrix and scores, with 95 % confidence intervals."""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix, roc_auc_score
+from statsmodels.stats.proportion import proportion_confint
+
+from cxr.covid19 import CLASSES
+from cxr.logs import InputError
+
+BOOTSTRAP_SAMPLES = 2000
+
+
+def read_predictions(path):
+    """Read predictions; InputError if a column is missing, a class unknown or a value no number."""
+    table = pd.read_csv(path)
+    columns = ["image", "class", "predicted", *CLASSES]
+    if missing := [column for column in columns if column not in table]:
+        raise InputError(f"{path}: no column {missing[0]!r}; expected {columns}")
+    for column in ("class", "predicted"):
+        if unknown := sorted(set(table[column].astype(str)) - set(CLASSES)):
+            raise InputError(f"{path}: unknown {column} {unknown[0]!r}; expected {list(CLASSES)}")
+    if not np.isfinite(table[list(CLASSES)].to_numpy(dtype=float)).all():
+        raise InputError(f"{path}: a predicted value is missing or not finite")
+    return table
+
+
+def final_predictions(table, version="edited"):
+    """Rows of the last phase and one version of the test images, where the table has several."""
+    if "phase" in table:
+        table = table[table.phase == table.phase.max()]
+    if "version" in table:
+        table = table[table.version == version]
+    return table
+
+
+def confusion(table):
+    """Confusion matrix as a table: column class (the true one), then a column per predicted one."""
+    counts = confusion_matrix(table["class"], table.predicted, labels=CLASSES)
+    matrix = pd.DataFrame(counts, columns=list(CLASSES))
+    matrix.insert(0, "class", CLASSES)
+    return matrix
+
+
+def proportion_interval(successes, n):
+    """Exact (Clopper-Pearson) 95 % interval of a proportion; not a number where n is 0."""
+    if n == 0:
+        return np.nan, np.nan
+    return proportion_confint(successes, n, method="beta")
+
+
+def class_scores(counts):
+    """Recall, precision and F1 of each class and, last, their means.
+
+    counts: confusion matrices (..., 3, 3), rows true. Returns (..., 4, 3). 0 / 0 counts as 0.
+    """
+    right = np.diagonal(counts, axis1=-2, axis2=-1)
+    true, predicted = counts.sum(axis=-1), counts.sum(axis=-2)
+    ratios = (right / np.maximum(true, 1), right / np.maximum(predicted, 1))
+    scores = np.stack([*ratios, 2 * right / np.maximum(true + predicted, 1)], axis=-1)
+    return np.concatenate([scores, scores.mean(axis=-2, keepdims=True)], axis=-2)
+
+
+def bootstrap_intervals(counts, seed):
+    """95 % percentile intervals of class_scores, (2, 4, 3): lows and highs.
+
+    Resampling images within each true class redraws each row of the confusion matrix from a
+    multinomial distribution, so that is what is drawn.
+    """
+    rng = np.random.default_rng(seed)
+    rows = [
+        rng.multinomial(row.sum(), row / max(row.sum(), 1), BOOTSTRAP_SAMPLES) for row in counts
+    ]
+    return np.percentile(class_scores(np.stack(rows, axis=1)), [2.5, 97.5], axis=0)
+
+
+def metrics(table, seed):
+    """Scores per class and their mean: recall, precision and F1, each with its interval, and n.
+
+    Recall and precision of a class are proportions and get exact intervals; F1 and the means get
+    bootstrap intervals.
+    """
+    counts = confusion(table)[list(CLASSES)].to_numpy()
+    scores = class_scores(counts)
+    low, high = bootstrap_intervals(counts, seed)
+    for row, right in enumerate(np.diagonal(counts)):
+        low[row, 0], high[row, 0] = proportion_interval(right, counts[row].sum())
+        low[row, 1], high[row, 1] = proportion_interval(right, counts[:, row].sum())
+    result = pd.DataFrame({"class": [*CLASSES, "mean"]})
+    for column, name in enumerate(("recall", "precision", "f1")):
+        result[name] = scores[:, column]
+        result[f"{name}_low"], result[f"{name}_high"] = low[:, column], high[:, column]
+    result["n"] = [*counts.sum(axis=1), counts.sum()]
+    return result
+
+
+def summary(table):
+    """One row: accuracy with its exact interval, n, errors, macro AUROC, Brier score and ECE."""
+    n = len(table)
+    right = table["class"] == table.predicted
+    low, high = proportion_interval(right.sum(), n)
+    sigmoids = table[list(CLASSES)].to_numpy(dtype=float)
+    labels = (table["class"].to_numpy()[:, None] == np.array(CLASSES)).astype(float)
+    return pd.DataFrame(
+        [
+            {
+                "accuracy": right.mean(),
+                "accuracy_low": low,
+                "accuracy_high": high,
+                "n": n,
+                "errors": int((~right).sum()),
+                "macro_auc": roc_auc_score(labels, sigmoids, average="macro"),
+                "brier": float(((sigmoids - labels) ** 2).sum(axis=1).mean()),
+                "ece": expected_calibration_error(sigmoids.max(axis=1), right),
+            }
+        ]
+    )
+
+
+def expected_calibration_error(confidence, right, n_bins=10):
+    """Mean gap between the decision's sigmoid and the share of right ones, in n_bins equal bins."""
+    bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
+    return sum(
+        (bins == number).mean()
+        * abs(confidence[bins == number].mean() - right[bins == number].mean())
+        for number in np.unique(bins)
+    )

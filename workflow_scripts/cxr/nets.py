@@ -1,0 +1,148 @@
+"""The nets: torchvision classifiers whose output neurons have names.
+
+A net is stored as safetensors: the state dict, and one metadata entry `net`, a JSON description
+(architecture, outputs in order, ...). Nothing is pickled.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+import torch
+import torchvision
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+
+from cxr.files import write_whole
+from cxr.images import IMAGENET_MEAN, IMAGENET_STD
+from cxr.logs import InputError
+
+
+class NetError(InputError):
+    """Weights or a description that do not fit the net they are meant for."""
+
+
+def create(architecture, n_outputs):
+    """A torchvision classifier with random weights and n_outputs output neurons."""
+    if architecture not in torchvision.models.list_models(module=torchvision.models):
+        raise NetError(f"architecture {architecture!r}: torchvision has no such classifier")
+    return torchvision.models.get_model(architecture, weights=None, num_classes=n_outputs)
+
+
+def output_layer_name(net):
+    """Name of the layer that holds the output neurons: the last Linear or Conv2d."""
+    layers = [
+        name for name, layer in net.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    return layers[-1]
+
+
+def output_layer(net):
+    """The layer that holds the output neurons."""
+    return net.get_submodule(output_layer_name(net))
+
+
+def keep_output_neurons(net, source, outputs, source_outputs, keep):
+    """Copy all layers of source into net but the output layer's; of that, the kept neurons.
+
+    keep maps an output of net to the output of source whose weights and bias it takes over
+    (section 3.2 of the paper); the other output neurons keep their random start.
+    Raises NetError if a name is unknown or the two nets differ below the output layer.
+    """
+    for new, old in keep.items():
+        if new not in outputs:
+            raise NetError(f"keep_output_neurons: no output {new!r}; the net has {outputs}")
+        if old not in source_outputs:
+            raise NetError(
+                f"keep_output_neurons: the source has no output {old!r}, only {source_outputs}"
+            )
+    head = output_layer_name(net)
+    state, weights = net.state_dict(), source.state_dict()
+    if state.keys() != weights.keys():
+        raise NetError("the source has other layers than the net: another architecture?")
+    for name, tensor in weights.items():
+        if name.startswith(f"{head}."):
+            for new, old in keep.items():
+                state[name][outputs.index(new)] = tensor[source_outputs.index(old)]
+        else:
+            state[name].copy_(tensor)
+    net.load_state_dict(state)
+    return net
+
+
+def freeze_all_but_output_layer(net):
+    """Make the output layer's parameters the only trainable ones."""
+    net.requires_grad_(False)
+    output_layer(net).requires_grad_(True)
+
+
+def normalise(pixels):
+    """uint8 (n, h, w) -> float32 (n, 3, h, w), ImageNet statistics, on the pixels' device."""
+    mean = torch.from_numpy(IMAGENET_MEAN).to(pixels.device).view(1, 3, 1, 1)
+    std = torch.from_numpy(IMAGENET_STD).to(pixels.device).view(1, 3, 1, 1)
+    return (pixels.unsqueeze(1).float() / 255 - mean) / std
+
+
+def save_net(path, net, description):
+    """Write net's weights and description; the file appears whole or not at all."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()
+    }
+    # One metadata key: safetensors writes several in no fixed order, and bytes should be equal.
+    write_whole(path, save(tensors, metadata={"net": json.dumps(description, sort_keys=True)}))
+
+
+def write_record(path, net_path, description, source):
+    """Write the JSON beside a net that others start from: what it is, where from, its sha256."""
+    digest = hashlib.sha256(Path(net_path).read_bytes()).hexdigest()
+    record = description | {"source": source, "sha256": digest}
+    write_whole(path, json.dumps(record, indent=2) + "\n")
+
+
+def read_description(path):
+    """The description stored with the weights at path. Raises NetError if there is none."""
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+    if "net" not in metadata:
+        raise NetError(
+            f"{path}: no description of the net in its metadata; not written by this workflow"
+        )
+    return json.loads(metadata["net"])
+
+
+def load_net(path):
+    """Load a stored net: (net in eval mode, description). Raises NetError on a mismatch."""
+    description = read_description(path)
+    net = create(description["architecture"], len(description["outputs"]))
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}
+    load_strictly(net, state, Path(path))
+    return net.eval(), description
+
+
+def load_strictly(net, state, path):
+    """Load a state dict that has to fit to the last tensor; NetError names what doesn't."""
+    try:
+        net.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise NetError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+
+
+# torchvision's and Zech's DenseNet files have dots inside the names of a dense layer's parts.
+_DOTTED = re.compile(
+    r"^(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.(?:weight|bias|running_mean|running_var))$"
+)
+
+
+def rename_dotted(state):
+    """A DenseNet's state dict with today's names: `norm.1.weight` becomes `norm1.weight`."""
+    return {_DOTTED.sub(r"\1\2", name): tensor for name, tensor in state.items()}
+
+
+def load_imagenet(path, architecture):
+    """torchvision's ImageNet weights (1000 outputs) from the .pth file at path."""
+    net = create(architecture, 1000)
+    load_strictly(net, rename_dotted(torch.load(path, weights_only=True)), path)
+    return net

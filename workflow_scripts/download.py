@@ -1,0 +1,35 @@
+"""Fetch one file from a URL or a local path and check its sums.
+
+A local file is linked, not copied. The output appears only when the sums are right.
+"""
+
+from pathlib import Path
+
+from cxr.logs import InputError, parser, user_errors
+from cxr.sources import check_file, fetch_url, link_local
+
+
+def download(out, url=None, local=None, **expected):
+    expected = {kind: value for kind, value in expected.items() if value is not None}
+    if local:
+        if not local.is_file():
+            raise InputError(f"{local}: no such file; it is the local source of {out.name}")
+        check_file(local, expected)
+        link_local(local, out)
+    else:
+        fetch_url(url, out, expected)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    source = arguments.add_mutually_exclusive_group(required=True)
+    source.add_argument("--url")
+    source.add_argument("--local", type=Path)
+    arguments.add_argument("--out", type=Path, required=True)
+    arguments.add_argument("--bytes", type=int, help="expected size")
+    arguments.add_argument("--md5")
+    arguments.add_argument("--sha256")
+    arguments.add_argument("--sha256-prefix", help="as in the names of torchvision's files")
+    arguments.add_argument("--git-blob", help="as `git hash-object` prints")
+    with user_errors():
+        download(**vars(arguments.parse_args()))

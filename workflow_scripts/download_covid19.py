@@ -1,0 +1,61 @@
+"""Fetch the COVID-19 Radiography Database and list its images.
+
+The data set is a folder or zip file (--local), or comes through kagglehub (--kaggle, a handle
+with its version). FOLDER becomes a link to the folder that holds the class folders, and MANIFEST
+lists the images: image (path relative to FOLDER), class, bytes, sha256.
+"""
+
+import zipfile
+from pathlib import Path
+
+import pandas as pd
+from cxr.files import write_table
+from cxr.images import image_files
+from cxr.logs import InputError, parser, progress, user_errors
+from cxr.sources import fetch_kaggle, file_sum, link_local, unpack_zip
+
+
+def download_covid19(folder, manifest, classes, local=None, kaggle=None):
+    source = fetch_kaggle(kaggle) if kaggle else local
+    if not source.exists():
+        raise InputError(f"{source}: no such folder or zip file; it is covid19's local source")
+    if zipfile.is_zipfile(source):
+        source = unpack_zip(source, folder.with_name(f"{folder.name}_unpacked"))
+    root = class_root(source, classes.values())
+    rows = []
+    for name, class_folder in classes.items():
+        for file in progress(image_files(root / class_folder), class_folder):
+            path = root / class_folder / file
+            image = f"{class_folder}/{file.as_posix()}"
+            rows.append((image, name, path.stat().st_size, file_sum(path, "sha256")))
+    link_local(root, folder)
+    write_table(manifest, pd.DataFrame(rows, columns=["image", "class", "bytes", "sha256"]))
+
+
+def class_root(source, folders):
+    """source, or the one folder in it, that holds the class folders with images."""
+    for root in (source, *sorted(path for path in source.iterdir() if path.is_dir())):
+        if all(any(image_files(root / folder)) for folder in folders):
+            return root
+    found = ", ".join(sorted(path.name for path in source.iterdir())[:8])
+    raise InputError(f"{source}: expected folders of images {list(folders)}, found {found}")
+
+
+def named(text):
+    name, _, value = text.partition("=")
+    return name, value
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    source = arguments.add_mutually_exclusive_group(required=True)
+    source.add_argument("--local", type=Path, help="folder or zip file")
+    source.add_argument("--kaggle", help="OWNER/NAME/versions/N")
+    arguments.add_argument("--folder", type=Path, required=True)
+    arguments.add_argument("--manifest", type=Path, required=True)
+    arguments.add_argument(
+        "--classes", type=named, nargs="+", required=True, metavar="CLASS=FOLDER"
+    )
+    with user_errors():
+        settings = vars(arguments.parse_args())
+        download_covid19(**settings | {"classes": dict(settings["classes"])})

@@ -1,0 +1,31 @@
+"""Confusion matrix and scores of one net's predictions of the test images.
+
+Where the predictions hold several phases and versions, the last phase and the edited images
+count. Intervals are 95 %: exact for proportions, bootstrap for F1 and for means.
+"""
+
+from pathlib import Path
+
+from cxr.files import write_table
+from cxr.logs import InputError, parser, user_errors
+from cxr.metrics import confusion, final_predictions, metrics, read_predictions, summary
+
+
+def evaluate(predictions, confusion_path, metrics_path, summary_path, seed):
+    table = final_predictions(read_predictions(predictions))
+    if table.empty:
+        raise InputError(f"{predictions}: no predictions of edited test images in it")
+    write_table(confusion_path, confusion(table))
+    write_table(metrics_path, metrics(table, seed))
+    write_table(summary_path, summary(table))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--predictions", type=Path, required=True, help="CSV, plain or gzipped")
+    for name in ("confusion", "metrics", "summary"):
+        arguments.add_argument(f"--{name}", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--seed", type=int, default=0, help="of the bootstrap; default: 0")
+    chosen = arguments.parse_args()
+    with user_errors():
+        evaluate(chosen.predictions, chosen.confusion, chosen.metrics, chosen.summary, chosen.seed)

@@ -1,0 +1,29 @@
+"""Convert Zech's CheXNet checkpoint, a pickled module, to safetensors.
+
+Writes OUT.safetensors and OUT.json beside it. The file is read with a restricted unpickler: only
+the classes of a DenseNet are allowed.
+"""
+
+from pathlib import Path
+
+from cxr import chexnet
+from cxr.logs import parser, user_errors
+from cxr.nets import save_net, write_record
+
+
+def load_chexnet(checkpoint, outputs, image_size, out):
+    net = chexnet.load_chexnet(checkpoint, outputs)
+    description = {"architecture": "densenet121", "outputs": outputs, "image_size": image_size}
+    save_net(out, net, description)
+    source = f"loaded from {checkpoint.name}, Zech's reproduction of CheXNet"
+    write_record(out.with_suffix(".json"), out, description, source)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--checkpoint", type=Path, required=True)
+    arguments.add_argument("--outputs", nargs="+", required=True, help="names, in order")
+    arguments.add_argument("--image-size", type=int, required=True, help="pixels, for the record")
+    arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
+    with user_errors():
+        load_chexnet(**vars(arguments.parse_args()))

@@ -1,0 +1,46 @@
+"""Predict the test images, edited and unedited, with the net of each phase.
+
+Writes image, class, version, phase, the sigmoid of each output, and the decision: the class with
+the largest sigmoid.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from cxr.arrays import open_by_class
+from cxr.covid19 import CLASSES
+from cxr.files import write_table
+from cxr.logs import parser, progress, user_errors
+from cxr.nets import load_net
+from cxr.training import best_device, predict_logits
+
+
+def predict(checkpoints, edited, unedited, out):
+    device = best_device()
+    tables = []
+    for phase, checkpoint in enumerate(progress(checkpoints, "phases"), start=1):
+        net, description = load_net(checkpoint)
+        net = net.to(device, memory_format=torch.channels_last)
+        outputs = description["outputs"]
+        for version, path in (("edited", edited), ("unedited", unedited)):
+            images = open_by_class(path, outputs)
+            logits = predict_logits(net, images, device).astype(np.float64)
+            table = pd.DataFrame({"image": images.images, "version": version, "phase": phase})
+            table.insert(1, "class", np.array(outputs)[images.labels.argmax(axis=1)])
+            table[outputs] = 1 / (1 + np.exp(-logits))
+            table["predicted"] = np.array(outputs)[logits.argmax(axis=1)]
+            tables.append(table)
+    columns = ["image", "class", "version", "phase", *CLASSES, "predicted"]
+    write_table(out, pd.concat(tables)[columns])
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="by phase")
+    arguments.add_argument("--edited", type=Path, required=True, help="test images, words covered")
+    arguments.add_argument("--unedited", type=Path, required=True, help="test images as they are")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        predict(**vars(arguments.parse_args()))

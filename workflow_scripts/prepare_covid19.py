@@ -1,0 +1,69 @@
+"""Read the COVID-19 images into arrays of grey images, one per split.
+
+Of the test images there are two versions: unedited, and edited, in which black rectangles cover
+words and letters. Rectangles are drawn at the stored size, before resizing.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import save_images
+from cxr.covid19 import read_image_table
+from cxr.files import write_table
+from cxr.images import cover, read_grey, to_square
+from cxr.logs import InputError, parser, progress, user_errors
+
+BOX = ["x0", "y0", "x1", "y1"]
+
+
+def prepare_covid19(
+    folder, split, size, train, val, test_unedited, test_edited, text_boxes, out_boxes
+):
+    images = pd.read_csv(split)
+    boxes = read_boxes(text_boxes, set(images.image)) if text_boxes else no_boxes()
+    sets = {
+        train: images[images.split == "train"],
+        val: images[images.split == "val"],
+        test_unedited: images[images.split == "test"],
+        test_edited: images[images.split == "test"],
+    }
+    for out, rows in sets.items():
+        pixels = []
+        for image in progress(rows.image, out.stem):
+            grey = read_grey(folder / image)
+            if out == test_edited:
+                grey = cover(grey, boxes.loc[boxes.image == image, BOX].to_numpy())
+            pixels.append(to_square(grey, size))
+        save_images(out, np.stack(pixels), rows[["image", "class"]])
+    write_table(out_boxes, boxes)
+
+
+def read_boxes(path, images):
+    """Boxes by hand: image, x0, y0, x1, y1 (stored pixels, end exclusive), text, origin."""
+    boxes = read_image_table(path, columns=[*BOX, "text"])
+    if unknown := sorted(set(boxes.image) - images):
+        raise InputError(f"{path}: image {unknown[0]!r} is not in the database")
+    if (bad := (boxes.x0 >= boxes.x1) | (boxes.y0 >= boxes.y1)).any():
+        row = boxes[bad].iloc[0]
+        raise InputError(f"{path}: empty box {row[BOX].tolist()} of image {row.image!r}")
+    return boxes.assign(origin="hand")[["image", *BOX, "text", "origin"]]
+
+
+def no_boxes():
+    return pd.DataFrame(columns=["image", *BOX, "text", "origin"])
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--split", type=Path, required=True)
+    arguments.add_argument("--size", type=int, required=True, help="pixels, width and height")
+    arguments.add_argument(
+        "--text-boxes", type=Path, help="CSV by hand; without it nothing is covered"
+    )
+    for name in ("train", "val", "test-unedited", "test-edited"):
+        arguments.add_argument(f"--{name}", type=Path, required=True, help=".npy to write")
+    arguments.add_argument("--out-boxes", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        prepare_covid19(**vars(arguments.parse_args()))

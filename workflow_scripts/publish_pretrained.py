@@ -1,0 +1,32 @@
+"""Publish a net trained on ChestX-ray14 for others to start from.
+
+Writes the last phase's best weights (OUT.safetensors), a JSON beside them that says what they
+are and that they were trained here, and the histories of all phases in one table.
+"""
+
+import shutil
+from pathlib import Path
+
+import pandas as pd
+from cxr.files import whole, write_table
+from cxr.logs import parser, user_errors
+from cxr.nets import read_description, write_record
+
+
+def publish_pretrained(checkpoint, histories, out, history):
+    with whole(out) as temporary:
+        shutil.copyfile(checkpoint, temporary)
+    source = "trained by this workflow on ChestX-ray14; not Zech's CheXNet checkpoint"
+    write_record(out.with_suffix(".json"), out, read_description(checkpoint), source)
+    tables = [pd.read_csv(path).assign(phase=n) for n, path in enumerate(histories, start=1)]
+    write_table(history, pd.concat(tables))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--checkpoint", type=Path, required=True, help="of the last phase")
+    arguments.add_argument("--histories", type=Path, nargs="+", required=True, help="by phase")
+    arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
+    arguments.add_argument("--history", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        publish_pretrained(**vars(arguments.parse_args()))

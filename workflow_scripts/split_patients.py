@@ -1,0 +1,55 @@
+"""Split ChestX-ray14 into train, val and test so that no patient is in two.
+
+By default patients are drawn at random for the given fractions of images; --lists takes three
+files of image names instead (one a line, plain or gzipped) and checks them the same way.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.chestxray14 import read_labels
+from cxr.files import write_table
+from cxr.logs import InputError, parser, user_errors
+from cxr.splits import SPLITS, check_no_shared_patient, split_by_patient
+
+
+def split_patients(labels, out, seed, fractions=(0.7, 0.1, 0.2), lists=None):
+    table = read_labels(labels)
+    if lists:
+        split = split_by_lists(table.image, lists)
+    else:
+        split = split_by_patient(table.patient_id, fractions, seed)
+    if empty := [name for name in SPLITS if not (split == name).any()]:
+        raise InputError(f"{labels}: the {empty[0]} split of {len(table)} images is empty")
+    check_no_shared_patient(table.patient_id.to_numpy(), split)
+    table.insert(2, "split", split)
+    write_table(out, table)
+
+
+def split_by_lists(images, lists):
+    """Split name of each image, from one file of names per split, which together name all."""
+    split = pd.Series("", index=pd.Index(images))
+    for name, path in zip(SPLITS, lists, strict=True):
+        listed = pd.read_csv(path, header=None, names=["image"], dtype=str).image.str.strip()
+        if unknown := listed[~listed.isin(split.index)].tolist():
+            raise InputError(f"{path}: {len(unknown)} images without a label, first: {unknown[0]}")
+        if twice := split[listed][split[listed] != ""].index.tolist():
+            raise InputError(f"{path}: {len(twice)} images are in two lists, first: {twice[0]}")
+        split[listed] = name
+    if unlisted := split[split == ""].index.tolist():
+        raise InputError(f"{len(unlisted)} labelled images are in no list, first: {unlisted[0]}")
+    return np.asarray(split)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--labels", type=Path, required=True, help="NIH's label table")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--seed", type=int, default=0, help="default: 0")
+    arguments.add_argument(
+        "--fractions", type=float, nargs=3, default=(0.7, 0.1, 0.2), metavar=SPLITS
+    )
+    arguments.add_argument("--lists", type=Path, nargs=3, metavar=SPLITS)
+    with user_errors():
+        split_patients(**vars(arguments.parse_args()))

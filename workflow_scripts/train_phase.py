@@ -1,0 +1,64 @@
+"""Train one phase of one net and keep the weights of the epoch with the lowest validation loss.
+
+COVID-19 nets: --train and --val are image sets (.npy) whose tables have a column `class`.
+ChestX-ray14: --images are the archives' arrays, and --split the table that says which of their
+images are train and val, with a column per finding.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from cxr.arrays import open_by_class, open_by_split
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+from cxr.nets import load_net, save_net
+from cxr.training import Settings, best_device, fit
+
+
+def train_phase(open_train, open_val, start, settings, checkpoint, history):
+    """open_train, open_val: functions from the net's outputs to LabelledImages."""
+    net, description = load_net(start)
+    train, val = open_train(description["outputs"]), open_val(description["outputs"])
+    best_state, rows = fit(net, train, val, settings, best_device(), report=print_epoch)
+    net.load_state_dict(best_state)
+    save_net(checkpoint, net, description)
+    write_table(history, pd.DataFrame(rows))
+
+
+def print_epoch(row):
+    print(
+        f"epoch {row['epoch']}: train loss {row['train_loss']:.4f}, "
+        f"val loss {row['val_loss']:.4f}, val accuracy {row['val_accuracy']:.3f}, "
+        f"{row['images_per_second']:.1f} images/s",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--start", type=Path, required=True, help="net to start from")
+    arguments.add_argument("--train", type=Path, help="augmented training images (.npy)")
+    arguments.add_argument("--val", type=Path, help="augmented validation images (.npy)")
+    arguments.add_argument("--images", type=Path, nargs="+", help="ChestX-ray14's arrays (.npy)")
+    arguments.add_argument("--split", type=Path, help="ChestX-ray14's split.csv")
+    arguments.add_argument("--checkpoint", type=Path, required=True, help="to write")
+    arguments.add_argument("--history", type=Path, required=True, help="CSV to write")
+    Settings.add_arguments(arguments)
+    chosen = vars(arguments.parse_args())
+    train, val, images, split = (chosen.pop(name) for name in ("train", "val", "images", "split"))
+    files = {name: chosen.pop(name) for name in ("start", "checkpoint", "history")}
+    if (
+        (train is None) != (val is None)
+        or (images is None) != (split is None)
+        or not (train or split)
+    ):
+        arguments.error("give --train and --val, or --images and --split")
+    if train:
+        data = [lambda outputs, path=path: open_by_class(path, outputs) for path in (train, val)]
+    else:
+        data = [
+            lambda outputs, name=name: open_by_split(images, split, name, outputs)
+            for name in ("train", "val")
+        ]
+    with user_errors():
+        train_phase(*data, settings=Settings(**chosen), **files)
