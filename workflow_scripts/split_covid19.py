@@ -16,6 +16,11 @@ from cxr.splits import split_class
 
 
 def split_covid19(folder, manifest, lateral_views, test_per_class, validation_fraction, seed, out):
+    if lateral_views is None:
+        raise InputError(
+            "no list of lateral views: look through the COVID-19 images, write the lateral ones to "
+            "a CSV with the column image (COVID-19/NAME.png), and set covid19.lateral_views to it"
+        )
     table = pd.read_csv(manifest)
     laterals = read_image_table(lateral_views).image
     if unknown := sorted(set(laterals) - set(table.image)):
@@ -51,7 +56,9 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
     arguments.add_argument("--manifest", type=Path, required=True, help="image, class, sha256")
-    arguments.add_argument("--lateral-views", type=Path, required=True, help="CSV, column image")
+    arguments.add_argument(
+        "--lateral-views", type=Path, help="CSV, column image; without it the step stops"
+    )
     arguments.add_argument("--test-per-class", type=int, required=True, help="images")
     arguments.add_argument("--validation-fraction", type=float, required=True)
     arguments.add_argument("--seed", type=int, required=True)

@@ -1,0 +1,60 @@
+# make demo   the whole study on drawn phantoms, in demo/
+# make test   lint and all tests
+# make env    the environment that snakemake runs in: .venv
+# make report results/report.zip of the real study
+# make lock   pins of the environments anew, from envs/*.in
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+SNAKEMAKE := .venv/bin/snakemake
+DEMO := --directory demo --configfile profiles/demo.yaml
+python_of = .venvs/$(1)-$(shell sha256sum envs/$(1).txt | cut -c1-12)/bin/python
+
+.PHONY: env demo report test lint lock
+
+env: .venv/.complete
+
+.venv/.complete: envs/controller.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "error: $(PYTHON) is not Python 3.11; set PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --quiet --require-hashes --requirement $<
+	touch $@
+
+demo: env
+	@$(SNAKEMAKE) all $(DEMO)
+	@if [ ! -e demo/results/report.zip ] || [ -n "$$(find demo/results -newer \
+	  demo/results/report.zip -name '*.csv' -o -newer demo/results/report.zip -name '*.svg')" ]; \
+	then $(SNAKEMAKE) all --report results/report.zip $(DEMO); \
+	  rm -rf demo/report; $(PYTHON) -m zipfile -e demo/results/report.zip demo; fi
+	@$(PYTHON) workflow_scripts/headline.py --results demo/results --report demo/report/report.html
+
+report: env
+	$(SNAKEMAKE) all --report results/report.zip
+
+lint: env
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/snakefmt --check Snakefile rules
+	$(SNAKEMAKE) --lint
+
+test: lint
+	$(SNAKEMAKE) environments --quiet
+	TORCH_PYTHON=$(call python_of,torch) KERAS_PYTHON=$(call python_of,keras) \
+	  $(call python_of,torch) -m pytest
+	TORCH_PYTHON=$(call python_of,torch) KERAS_PYTHON=$(call python_of,keras) \
+	  $(call python_of,keras) -m pytest
+	.venv/bin/python -m pytest
+
+lock: env
+	for name in controller torch keras; do \
+	  .venv/bin/uv pip compile --quiet --no-header --generate-hashes --no-emit-index-url \
+	    --no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	    envs/$$name.in -o envs/$$name.txt; done
+	for name in torch keras; do { \
+	  echo "# The pins of $$name.txt for conda users (--sdm conda); written by make lock."; \
+	  printf '%s\n' channels: '  - conda-forge' dependencies: '  - python =3.11' '  - pip' \
+	    '  - pip:'; \
+	  sed -nE 's/^([A-Za-z0-9._-]+==[^ ;]+).*/      - \1/p' envs/$$name.txt; } \
+	  > envs/$$name.yaml; done

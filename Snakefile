@@ -1,0 +1,36 @@
+"""Reproduction of Bassi & Attux 2020, COVID-19 detection on chest X-rays: README.md."""
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+report: "rules/captions/study.rst"
+
+
+include: "rules/common.smk"
+include: "rules/environments.smk"
+include: "rules/data.smk"
+include: "rules/pretrain.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/explain.smk"
+include: "rules/tabulate.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        "results/data/counts.csv",
+        collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
+        collect("results/{net}/confusion.csv", net=config["nets"]),
+        collect("results/{net}/conversion.csv", net=config["nets"]),
+        collect(
+            "results/tables/{table}.csv",
+            table=["table1", "table2", "table3", "summary"],
+        ),
+        collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),
+        collect("results/figures/training_{net}.svg", net=config["nets"]),

@@ -1,0 +1,357 @@
+"""Checks of the configuration, and every function that rules take inputs and options from."""
+
+import difflib
+import json
+import re
+import shlex
+from functools import cache
+from pathlib import Path
+
+import yaml
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
+from snakemake.exceptions import WorkflowError
+
+# The workflow's own files, seen from the folder it works in: `--directory` may move that, and
+# relative paths keep results valid when both are copied elsewhere.
+HERE = Path(os.path.relpath(workflow.basedir))
+SCRIPTS = HERE / "workflow_scripts"
+
+
+def config_error(key, problem):
+    return WorkflowError(f"config: {key}: {problem}")
+
+
+def check_keys(settings, schema):
+    """Raise WorkflowError, naming the key's path, where the configuration doesn't fit the schema."""
+    error = best_match(Draft202012Validator(schema).iter_errors(settings))
+    if error is None:
+        return
+    path = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = error.schema.get("properties", {})
+        unknown = next(key for key in error.instance if key not in known)
+        close = difflib.get_close_matches(str(unknown), known, n=1)
+        advice = (
+            f"did you mean {close[0]!r}?"
+            if close
+            else f"expected one of {sorted(known)}"
+        )
+        raise config_error(f"{path}.{unknown}".lstrip("."), f"unknown key; {advice}")
+    raise config_error(path, error.message)
+
+
+def check_nets(settings):
+    """Raise WorkflowError where nets name starts, weights or outputs that don't exist."""
+    pretrained = settings["pretrained"]
+    weights = {source["name"] for source in settings["sources"]["imagenet"]}
+    for group in ("pretrained", "nets"):
+        for name, net in settings[group].items():
+            key = f"{group}.{name}.start"
+            starts = ["imagenet", "none", *(pretrained if group == "nets" else [])]
+            if net["start"] not in starts:
+                raise config_error(key, f"{net['start']!r} is none of {starts}")
+            if (
+                net["start"] == "imagenet"
+                and f"{net['architecture']}.pth" not in weights
+            ):
+                raise config_error(
+                    key, f"sources.imagenet has no {net['architecture']}.pth"
+                )
+    for name, net in settings["nets"].items():
+        source = pretrained.get(
+            net["start"], {"architecture": net["architecture"], "outputs": []}
+        )
+        if net["architecture"] != source["architecture"]:
+            raise config_error(
+                f"nets.{name}",
+                f"{net['architecture']} can't start from a {source['architecture']}",
+            )
+        for new, old in net.get("keep_output_neurons", {}).items():
+            if old not in source["outputs"]:
+                raise config_error(
+                    f"nets.{name}.keep_output_neurons.{new}",
+                    f"{net['start']} has no output {old!r}, only {source['outputs']}",
+                )
+    if settings["heatmaps"]["net"] not in settings["nets"]:
+        raise config_error("heatmaps.net", f"no net {settings['heatmaps']['net']!r}")
+    loaded = pretrained["chexnet"]["checkpoint"]
+    if loaded not in [
+        "none",
+        *(source["name"] for source in settings["sources"]["chexnet"]),
+    ]:
+        raise config_error(
+            "pretrained.chexnet.checkpoint", f"sources.chexnet has no {loaded!r}"
+        )
+
+
+def check_sources(settings):
+    """Raise WorkflowError where a local source is neither there nor drawn by the workflow."""
+    for dataset, sources in settings["sources"].items():
+        for source in sources:
+            local, fetched = source.get("local"), Path(
+                "results/downloads", dataset, source["name"]
+            )
+            if local and not (
+                Path(local).exists() or fetched.exists() or is_phantom(local)
+            ):
+                raise config_error(
+                    f"sources.{dataset}",
+                    f"{source['name']}: there is no {Path(local).absolute()}",
+                )
+
+
+def is_phantom(path):
+    """Whether rule draw_phantoms makes this file."""
+    return Path(path).parts[0] == "phantoms"
+
+
+def phantoms(settings):
+    """Files that the configuration expects of draw_phantoms; none in the real study."""
+    local = [
+        source.get("local")
+        for sources in settings["sources"].values()
+        for source in sources
+    ]
+    lists = [settings["covid19"]["lateral_views"], settings["covid19"]["text_boxes"]]
+    return [path for path in [*local, *lists] if path and is_phantom(path)]
+
+
+check_keys(config, yaml.safe_load((HERE / "rules/config.schema.yaml").read_text()))
+check_nets(config)
+check_sources(config)
+
+CLASSES = ["normal", "viral_pneumonia", "covid19"]
+N_PHASES = max(
+    len(net["phases"])
+    for net in [
+        *config["pretrained"].values(),
+        config["covid19_training"],
+        *config["nets"].values(),
+    ]
+    if "phases" in net
+)
+# Of the pretrained nets, those trained here; the others are loaded.
+TRAINED = [
+    name
+    for name, net in config["pretrained"].items()
+    if net.get("checkpoint", "none") == "none"
+]
+LOADED = [name for name in config["pretrained"] if name not in TRAINED]
+
+
+def one_of(names):
+    """Regular expression for a wildcard that is one of names; matches nothing if there are none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+wildcard_constraints:
+    dataset=one_of(config["sources"]),
+    archive=r"[^/]+",
+    net=one_of(config["nets"]),
+    name=one_of(config["pretrained"]),
+    phase=one_of(str(number) for number in range(1, N_PHASES + 1)),
+    split="train|val",
+    figure="[234]",
+
+
+def options(settings):
+    """Command-line options: {"batch_size": 9, "flip": True} -> `--batch-size 9 --flip`."""
+    words = []
+    for key, value in settings.items():
+        name = f"--{key.replace('_', '-')}"
+        if value is True:
+            words.append(name)
+        elif isinstance(value, dict):
+            words += [name, *(f"'{left}={right}'" for left, right in value.items())]
+        elif isinstance(value, list):
+            words += [name, *(f"'{item}'" for item in value)]
+        elif value is not None and value is not False:
+            words.append(f"{name} '{value}'")
+    return " ".join(words)
+
+
+@cache
+def code(step):
+    """The step's script and the modules of cxr/ that it imports, directly or not.
+
+    They are inputs, so that an edited module reruns what it changes; how steps log and write
+    files changes no result.
+    """
+    found, to_read = [], [SCRIPTS / f"{step}.py"]
+    while to_read:
+        path = to_read.pop()
+        if path in found or path.stem in ("files", "logs"):
+            continue
+        found.append(path)
+        text = path.read_text()
+        names = re.findall(r"^\s*from cxr\.(\w+) import", text, re.MULTILINE)
+        names += re.findall(r"^\s*from cxr import (\w+)", text, re.MULTILINE)
+        to_read += [SCRIPTS / "cxr" / f"{name}.py" for name in names]
+    return sorted(str(path) for path in found)
+
+
+# Sources
+
+
+def source_of(dataset, name):
+    return next(
+        source for source in config["sources"][dataset] if source["name"] == name
+    )
+
+
+def local_source(wildcards):
+    """The local path of a source, if it has one."""
+    source = source_of(wildcards.dataset, wildcards.source)
+    return [source["local"]] if "local" in source else []
+
+
+def source_options(wildcards):
+    """Where a source comes from and its sums, as options of download.py."""
+    source = source_of(wildcards.dataset, wildcards.source)
+    return options({key: value for key, value in source.items() if key != "name"})
+
+
+def archives():
+    """Arrays of ChestX-ray14's archives."""
+    return [
+        f"results/data/chestxray14/arrays/{source['name'].removesuffix('.tar.gz')}.npy"
+        for source in config["sources"]["chestxray14"]
+        if source["name"].endswith(".tar.gz")
+    ]
+
+
+def tables_of(arrays):
+    """The CSVs beside arrays."""
+    return [array.replace(".npy", ".csv") for array in arrays]
+
+
+# Nets
+
+
+def net_settings(wildcards):
+    """What build_net makes of a net's entry in the configuration."""
+    if "net" in wildcards.keys():
+        net, outputs = config["nets"][wildcards.net], CLASSES
+    else:
+        net = config["pretrained"][wildcards.name]
+        outputs = net["outputs"]
+    return options(
+        {
+            "architecture": net["architecture"],
+            "outputs": outputs,
+            "keep": net.get("keep_output_neurons"),
+            "image_size": config["image_size"],
+            "seed": config["seed"],
+        }
+    )
+
+
+def start_of(net):
+    """Weights that a net starts from; none for random ones."""
+    if net["start"] == "none":
+        return []
+    if net["start"] == "imagenet":
+        return [f"results/downloads/imagenet/{net['architecture']}.pth"]
+    return [f"results/pretrained/{net['start']}/model.safetensors"]
+
+
+def previous_checkpoint(wildcards):
+    """Weights of the phase before; before phase 1, the net as it was built."""
+    previous = int(wildcards.phase) - 1
+    if "net" in wildcards.keys():
+        folder = f"results/{wildcards.net}"
+    else:
+        folder = f"results/pretrained/{wildcards.name}"
+    return (
+        f"{folder}/phase{previous}/checkpoint.safetensors"
+        if previous
+        else f"{folder}/initial.safetensors"
+    )
+
+
+def phases_of(net):
+    """Phases of a net on the COVID-19 images: its own, or those that all nets share."""
+    return config["nets"][net].get("phases", config["covid19_training"]["phases"])
+
+
+def phase_numbers(phases):
+    return range(1, len(phases) + 1)
+
+
+def covid19_phase_settings(wildcards):
+    """Training options of one phase of one net."""
+    phases = phases_of(wildcards.net)
+    if int(wildcards.phase) > len(phases):
+        raise WorkflowError(
+            f"{wildcards.net} has {len(phases)} phases, not {wildcards.phase}"
+        )
+    phase = phases[int(wildcards.phase) - 1]
+    shared = {
+        "batch_size": config["covid19_training"]["batch_size"],
+        "seed": config["seed"],
+    }
+    return options(config["training"] | shared | phase)
+
+
+def chestxray14_phase_settings(wildcards):
+    """Training options of one phase of a pretrained net."""
+    net = config["pretrained"][wildcards.name]
+    if int(wildcards.phase) > len(net["phases"]):
+        raise WorkflowError(
+            f"{wildcards.name} has {len(net['phases'])} phases, not {wildcards.phase}"
+        )
+    phase = net["phases"][int(wildcards.phase) - 1]
+    shared = {"batch_size": net["batch_size"], "seed": config["seed"], "flip": True}
+    return options(config["training"] | shared | phase)
+
+
+def of_phases(net, file):
+    """A file of each phase of a net."""
+    return [
+        f"results/{net}/phase{number}/{file}"
+        for number in phase_numbers(phases_of(net))
+    ]
+
+
+def of_pretrained_phases(name, file):
+    """A file of each phase of a pretrained net."""
+    phases = config["pretrained"][name]["phases"]
+    return [
+        f"results/pretrained/{name}/phase{number}/{file}"
+        for number in phase_numbers(phases)
+    ]
+
+
+# Tables
+
+
+def as_json(value):
+    """A value as JSON, quoted for the shell."""
+    return shlex.quote(json.dumps(value))
+
+
+def training_process(name):
+    """The words of table 1 for how a net was trained."""
+    net = config["nets"][name]
+    source = config["pretrained"].get(net["start"], {})
+    if net["start"] == "none":
+        return "Random weights"
+    if net["start"] == "imagenet":
+        return "Transfer learning"
+    from_imagenet = (
+        source["start"] == "imagenet" or source.get("checkpoint", "none") != "none"
+    )
+    process = (
+        "Twice transfer learning"
+        if from_imagenet
+        else "Transfer learning from ChestX-ray14"
+    )
+    return process + (
+        " + output neuron keeping" if net.get("keep_output_neurons") else ""
+    )
+
+
+def of_nets(file):
+    """A file of each net."""
+    return [f"results/{net}/{file}" for net in config["nets"]]

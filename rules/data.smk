@@ -1,0 +1,251 @@
+"""From the sources to arrays: download, split, prepare, augment, count."""
+
+
+localrules:
+    download,
+    download_covid19,
+    draw_phantoms,
+
+
+rule draw_phantoms:
+    input:
+        code=code("draw_phantoms"),
+        env=environment("torch"),
+    output:
+        phantoms(config),
+    log:
+        "results/logs/draw_phantoms.log",
+    params:
+        options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
+    message:
+        "Drawing radiograph-like phantoms in the layouts of the real data sets"
+    shell:
+        "{TORCH} {SCRIPTS}/draw_phantoms.py --chestxray14 phantoms/chestxray14"
+        " --covid19 phantoms/covid19 {params.options} &> {log}"
+
+
+rule download:
+    input:
+        local=local_source,
+        code=code("download"),
+        env=environment("torch"),
+    output:
+        "results/downloads/{dataset}/{source}",
+    log:
+        "results/logs/download/{dataset}_{source}.log",
+    wildcard_constraints:
+        dataset="chestxray14|imagenet|chexnet",
+        source=r"[^/]+",
+    retries: 3
+    params:
+        source=source_options,
+    message:
+        "Fetching {wildcards.source} of {wildcards.dataset}"
+    shell:
+        "{TORCH} {SCRIPTS}/download.py {params.source} --out {output} &> {log}"
+
+
+rule download_covid19:
+    input:
+        local=[
+            source["local"]
+            for source in config["sources"]["covid19"]
+            if "local" in source
+        ],
+        code=code("download_covid19"),
+        env=environment("torch"),
+    output:
+        manifest="results/downloads/covid19.csv",
+    log:
+        "results/logs/download_covid19.log",
+    params:
+        folder="results/downloads/covid19",
+        source=options(
+            {
+                key: config["sources"]["covid19"][0].get(key)
+                for key in ("local", "kaggle")
+            }
+        ),
+        classes=options({"classes": config["covid19"]["folders"]}),
+    message:
+        "Fetching the COVID-19 Radiography Database"
+    shell:
+        "{TORCH} {SCRIPTS}/download_covid19.py {params.source} --folder {params.folder}"
+        " --manifest {output.manifest} {params.classes} &> {log}"
+
+
+rule split_patients:
+    input:
+        labels=f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
+        lists=config["chestxray14"]["lists"],
+        code=code("split_patients"),
+        env=environment("torch"),
+    output:
+        "results/data/chestxray14/split.csv",
+    log:
+        "results/logs/split_patients.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        options=options(
+            {
+                "seed": config["seed"],
+                "fractions": config["chestxray14"]["fractions"],
+                "lists": config["chestxray14"]["lists"] or None,
+            }
+        ),
+    message:
+        "Splitting ChestX-ray14 by patient"
+    shell:
+        "{TORCH} {SCRIPTS}/split_patients.py --labels {input.labels} --out {output}"
+        " {params.options} &> {log}"
+
+
+rule prepare_chestxray14:
+    input:
+        archive="results/downloads/chestxray14/{archive}.tar.gz",
+        labels=f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
+        code=code("prepare_chestxray14"),
+        env=environment("torch"),
+    output:
+        images="results/data/chestxray14/arrays/{archive}.npy",
+        table="results/data/chestxray14/arrays/{archive}.csv",
+    log:
+        "results/logs/prepare_chestxray14/{archive}.log",
+    benchmark:
+        "results/benchmarks/prepare_chestxray14/{archive}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        size=config["image_size"],
+    message:
+        "Reading ChestX-ray14's {wildcards.archive}"
+    shell:
+        "{TORCH} {SCRIPTS}/prepare_chestxray14.py --archive {input.archive}"
+        " --labels {input.labels} --size {params.size} --out {output.images} &> {log}"
+
+
+rule split_covid19:
+    input:
+        manifest="results/downloads/covid19.csv",
+        lateral_views=config["covid19"]["lateral_views"] or [],
+        code=code("split_covid19"),
+        env=environment("torch"),
+    output:
+        "results/data/covid19/split.csv",
+    log:
+        "results/logs/split_covid19.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        folder="results/downloads/covid19",
+        options=options(
+            {
+                "lateral_views": config["covid19"]["lateral_views"],
+                "test_per_class": config["covid19"]["test_images_per_class"],
+                "validation_fraction": config["covid19"]["validation_fraction"],
+                "seed": config["seed"],
+            }
+        ),
+    message:
+        "Splitting the COVID-19 images, lateral views excluded"
+    shell:
+        "{TORCH} {SCRIPTS}/split_covid19.py --folder {params.folder} --manifest {input.manifest}"
+        " {params.options} --out {output} &> {log}"
+
+
+rule prepare_covid19:
+    input:
+        split="results/data/covid19/split.csv",
+        text_boxes=config["covid19"]["text_boxes"] or [],
+        code=code("prepare_covid19"),
+        env=environment("torch"),
+    output:
+        train="results/data/covid19/train.npy",
+        train_table="results/data/covid19/train.csv",
+        val="results/data/covid19/val.npy",
+        val_table="results/data/covid19/val.csv",
+        test_unedited="results/data/covid19/test_unedited.npy",
+        test_unedited_table="results/data/covid19/test_unedited.csv",
+        test_edited="results/data/covid19/test_edited.npy",
+        test_edited_table="results/data/covid19/test_edited.csv",
+        text_boxes="results/data/covid19/text_boxes.csv",
+    log:
+        "results/logs/prepare_covid19.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        folder="results/downloads/covid19",
+        options=options(
+            {
+                "size": config["image_size"],
+                "text_boxes": config["covid19"]["text_boxes"],
+            }
+        ),
+    message:
+        "Reading the COVID-19 images, words covered in the test images"
+    shell:
+        "{TORCH} {SCRIPTS}/prepare_covid19.py --folder {params.folder} --split {input.split}"
+        " {params.options} --train {output.train} --val {output.val}"
+        " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
+        " --out-boxes {output.text_boxes} &> {log}"
+
+
+rule augment:
+    input:
+        images="results/data/covid19/{split}.npy",
+        table="results/data/covid19/{split}.csv",
+        code=code("augment"),
+        env=environment("torch"),
+    output:
+        images="results/data/covid19/augmented/{split}.npy",
+        table="results/data/covid19/augmented/{split}.csv",
+    log:
+        "results/logs/augment/{split}.log",
+    benchmark:
+        "results/benchmarks/augment/{split}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        options=options(config["augmentation"] | {"seed": config["seed"]}),
+    message:
+        "Augmenting the {wildcards.split} images"
+    shell:
+        "{TORCH} {SCRIPTS}/augment.py --images {input.images} --out {output.images}"
+        " {params.options} &> {log}"
+
+
+rule count_images:
+    input:
+        chestxray14="results/data/chestxray14/split.csv",
+        manifest="results/downloads/covid19.csv",
+        covid19="results/data/covid19/split.csv",
+        augmented="results/data/covid19/augmented/train.csv",
+        code=code("count_images"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/data/counts.csv",
+            category="1 Data",
+            labels={"what": "image counts"},
+            caption="captions/counts.rst",
+        ),
+    log:
+        "results/logs/count_images.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        paper=as_json(config["paper"]["counts"]),
+    message:
+        "Counting images beside the paper's numbers"
+    shell:
+        "{TORCH} {SCRIPTS}/count_images.py --chestxray14 {input.chestxray14}"
+        " --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
+        " --paper {params.paper} --out {output} &> {log}"

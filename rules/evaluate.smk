@@ -1,0 +1,49 @@
+"""Predictions of the test images after every phase, and what they are worth after the last."""
+
+
+rule predict:
+    input:
+        checkpoints=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors"),
+        edited="results/data/covid19/test_edited.npy",
+        edited_table="results/data/covid19/test_edited.csv",
+        unedited="results/data/covid19/test_unedited.npy",
+        unedited_table="results/data/covid19/test_unedited.csv",
+        code=code("predict"),
+        env=environment("torch"),
+    output:
+        "results/{net}/predictions.csv",
+    log:
+        "results/logs/predict/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    message:
+        "Predicting the test images with {wildcards.net}"
+    shell:
+        "{TORCH} {SCRIPTS}/predict.py --checkpoints {input.checkpoints} --edited {input.edited}"
+        " --unedited {input.unedited} --out {output} &> {log}"
+
+
+rule evaluate:
+    input:
+        predictions="results/{net}/predictions.csv",
+        code=code("evaluate"),
+        env=environment("torch"),
+    output:
+        confusion="results/{net}/confusion.csv",
+        metrics="results/{net}/metrics.csv",
+        summary="results/{net}/summary.csv",
+    log:
+        "results/logs/evaluate/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        options=options({"seed": config["seed"]}),
+    message:
+        "Evaluating {wildcards.net}"
+    shell:
+        "{TORCH} {SCRIPTS}/evaluate.py --predictions {input.predictions} {params.options}"
+        " --confusion {output.confusion} --metrics {output.metrics} --summary {output.summary}"
+        " &> {log}"

@@ -1,0 +1,140 @@
+"""The nets that others start from: trained on ChestX-ray14 here, or CheXNet as Zech trained it."""
+
+
+rule build_pretrained:
+    input:
+        start=lambda wildcards: start_of(config["pretrained"][wildcards.name]),
+        code=code("build_net"),
+        env=environment("torch"),
+    output:
+        "results/pretrained/{name}/initial.safetensors",
+    log:
+        "results/logs/build_pretrained/{name}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        settings=net_settings,
+        start=lambda wildcards, input: options({"start": input.get("start") or None}),
+    message:
+        "Building {wildcards.name}"
+    shell:
+        "{TORCH} {SCRIPTS}/build_net.py {params.settings} {params.start} --out {output} &> {log}"
+
+
+rule pretrain_phase:
+    input:
+        images=archives(),
+        tables=tables_of(archives()),
+        split="results/data/chestxray14/split.csv",
+        start=previous_checkpoint,
+        code=code("train_phase"),
+        env=environment("torch"),
+    output:
+        checkpoint="results/pretrained/{name}/phase{phase}/checkpoint.safetensors",
+        history="results/pretrained/{name}/phase{phase}/history.csv",
+    log:
+        "results/logs/pretrain_phase/{name}_phase{phase}.log",
+    benchmark:
+        "results/benchmarks/pretrain_phase/{name}_phase{phase}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1  # nets train side by side; more threads for one: --set-threads pretrain_phase=8
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=1440,
+    params:
+        settings=chestxray14_phase_settings,
+    message:
+        "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
+    shell:
+        "{TORCH} {SCRIPTS}/train_phase.py --images {input.images} --split {input.split}"
+        " --start {input.start} {params.settings}"
+        " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
+
+
+rule publish_pretrained:
+    input:
+        checkpoint=lambda wildcards: of_pretrained_phases(
+            wildcards.name, "checkpoint.safetensors"
+        )[-1],
+        histories=lambda wildcards: of_pretrained_phases(wildcards.name, "history.csv"),
+        code=code("publish_pretrained"),
+        env=environment("torch"),
+    output:
+        net="results/pretrained/{name}/model.safetensors",
+        description="results/pretrained/{name}/model.json",
+        history="results/pretrained/{name}/history.csv",
+    log:
+        "results/logs/publish_pretrained/{name}.log",
+    wildcard_constraints:
+        name=one_of(TRAINED),
+    conda:
+        "../envs/torch.yaml"
+    message:
+        "Publishing {wildcards.name}"
+    shell:
+        "{TORCH} {SCRIPTS}/publish_pretrained.py --checkpoint {input.checkpoint}"
+        " --histories {input.histories} --out {output.net} --history {output.history} &> {log}"
+
+
+rule load_chexnet:
+    input:
+        checkpoint=lambda wildcards: "results/downloads/chexnet/{}".format(
+            config["pretrained"][wildcards.name]["checkpoint"]
+        ),
+        code=code("load_chexnet"),
+        env=environment("torch"),
+    output:
+        net="results/pretrained/{name}/model.safetensors",
+        description="results/pretrained/{name}/model.json",
+    log:
+        "results/logs/load_chexnet/{name}.log",
+    wildcard_constraints:
+        name=one_of(LOADED),
+    conda:
+        "../envs/torch.yaml"
+    params:
+        settings=lambda wildcards: options(
+            {
+                "outputs": config["pretrained"][wildcards.name]["outputs"],
+                "image_size": config["image_size"],
+            }
+        ),
+    message:
+        "Loading Zech's CheXNet"
+    shell:
+        "{TORCH} {SCRIPTS}/load_chexnet.py --checkpoint {input.checkpoint} {params.settings}"
+        " --out {output.net} &> {log}"
+
+
+rule evaluate_findings:
+    input:
+        net="results/pretrained/{name}/model.safetensors",
+        images=archives(),
+        tables=tables_of(archives()),
+        split="results/data/chestxray14/split.csv",
+        code=code("evaluate_findings"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/pretrained/{name}/auroc.csv",
+            category="2 Training",
+            labels={"net": "{name}", "what": "AUROC on ChestX-ray14"},
+            caption="captions/auroc.rst",
+        ),
+    log:
+        "results/logs/evaluate_findings/{name}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=120,
+    message:
+        "Evaluating {wildcards.name} on ChestX-ray14's test images"
+    shell:
+        "{TORCH} {SCRIPTS}/evaluate_findings.py --net {input.net} --images {input.images}"
+        " --split {input.split} --out {output} &> {log}"

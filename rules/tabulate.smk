@@ -1,0 +1,84 @@
+"""Tables 1 to 3 and figure 1 of the paper."""
+
+
+rule tabulate:
+    input:
+        of_nets("confusion.csv"),
+        of_nets("metrics.csv"),
+        of_nets("summary.csv"),
+        code=code("tabulate"),
+        env=environment("torch"),
+    output:
+        summary=report(
+            "results/tables/summary.csv",
+            category="3 Results",
+            labels={"what": "All nets, with intervals"},
+            caption="captions/summary.rst",
+        ),
+        table1=report(
+            "results/tables/table1.csv",
+            category="3 Results",
+            labels={"what": "Table 1: nets"},
+            caption="captions/table1.rst",
+        ),
+        table2=report(
+            "results/tables/table2.csv",
+            category="3 Results",
+            labels={"what": "Table 2: confusion matrices"},
+            caption="captions/table2.rst",
+        ),
+        table3=report(
+            "results/tables/table3.csv",
+            category="3 Results",
+            labels={"what": "Table 3: metrics"},
+            caption="captions/table3.rst",
+        ),
+    log:
+        "results/logs/tabulate.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        folder=subpath(output.summary, parent=True),
+        nets=options(
+            {
+                "architectures": {
+                    name: net["architecture"] for name, net in config["nets"].items()
+                },
+                "processes": {name: training_process(name) for name in config["nets"]},
+            }
+        ),
+        paper=as_json(
+            {key: config["paper"][key] for key in ("accuracy", "confusion", "metrics")}
+        ),
+    message:
+        "Writing tables 1 to 3"
+    shell:
+        "{TORCH} {SCRIPTS}/tabulate.py --results results {params.nets} --paper {params.paper}"
+        " --out {params.folder} &> {log}"
+
+
+rule plot_accuracies:
+    input:
+        of_nets("predictions.csv"),
+        [of_phases(net, "history.csv") for net in config["nets"]],
+        code=code("plot_accuracies"),
+        env=environment("torch"),
+    output:
+        figure=report(
+            "results/figures/figure1.svg",
+            category="3 Results",
+            labels={"what": "Figure 1: accuracy after each phase"},
+            caption="captions/figure1.rst",
+        ),
+        table="results/figures/figure1.csv",
+    log:
+        "results/logs/plot_accuracies.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        nets=options({"nets": list(config["nets"])}),
+    message:
+        "Plotting figure 1"
+    shell:
+        "{TORCH} {SCRIPTS}/plot_accuracies.py --results results {params.nets}"
+        " --out {output.figure} &> {log}"

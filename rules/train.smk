@@ -1,0 +1,78 @@
+"""Nets A to E on the COVID-19 images, one job per phase."""
+
+
+rule build_net:
+    input:
+        start=lambda wildcards: start_of(config["nets"][wildcards.net]),
+        code=code("build_net"),
+        env=environment("torch"),
+    output:
+        "results/{net}/initial.safetensors",
+    log:
+        "results/logs/build_net/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+    params:
+        settings=net_settings,
+        start=lambda wildcards, input: options({"start": input.get("start") or None}),
+    message:
+        "Building {wildcards.net}"
+    shell:
+        "{TORCH} {SCRIPTS}/build_net.py {params.settings} {params.start} --out {output} &> {log}"
+
+
+rule train_phase:
+    input:
+        train="results/data/covid19/augmented/train.npy",
+        train_table="results/data/covid19/augmented/train.csv",
+        val="results/data/covid19/augmented/val.npy",
+        val_table="results/data/covid19/augmented/val.csv",
+        start=previous_checkpoint,
+        code=code("train_phase"),
+        env=environment("torch"),
+    output:
+        checkpoint="results/{net}/phase{phase}/checkpoint.safetensors",
+        history="results/{net}/phase{phase}/history.csv",
+    log:
+        "results/logs/train_phase/{net}_phase{phase}.log",
+    benchmark:
+        "results/benchmarks/train_phase/{net}_phase{phase}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 1  # nets train side by side; more threads for one: --set-threads train_phase=8
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=720,
+    params:
+        settings=covid19_phase_settings,
+    message:
+        "Training {wildcards.net}, phase {wildcards.phase}"
+    shell:
+        "{TORCH} {SCRIPTS}/train_phase.py --train {input.train} --val {input.val}"
+        " --start {input.start} {params.settings}"
+        " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
+
+
+rule plot_training:
+    input:
+        histories=lambda wildcards: of_phases(wildcards.net, "history.csv"),
+        code=code("plot_training"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/figures/training_{net}.svg",
+            category="2 Training",
+            labels={"net": "{net}", "what": "training curves"},
+            caption="captions/training.rst",
+        ),
+    log:
+        "results/logs/plot_training/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    message:
+        "Plotting the training of {wildcards.net}"
+    shell:
+        "{TORCH} {SCRIPTS}/plot_training.py --histories {input.histories} --out {output} &> {log}"

@@ -1,0 +1,172 @@
+import tarfile
+from collections import Counter
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from cxr.chestxray14 import FINDINGS, LABELS, read_labels
+from cxr.images import cover, read_grey
+from cxr.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral
+from draw_phantoms import draw_chestxray14, draw_covid19
+from PIL import Image
+
+HEADER = (
+    b"Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    b"OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]\n"
+)
+CHESTXRAY14 = {"archives": 3, "patients": 40, "stored_size": 64}
+COVID = {
+    "normal": 6,
+    "viral_pneumonia": 5,
+    "covid19_images": 8,
+    "laterals": 2,
+    "stored_size": 128,
+}
+
+
+@pytest.fixture(scope="module")
+def chestxray14(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("chestxray14")
+    draw_chestxray14(folder, **CHESTXRAY14, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def covid19(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("covid19")
+    draw_covid19(folder, **COVID, seed=0)
+    return folder
+
+
+def files(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def images_of(archive):
+    """Images in an archive: name -> PIL image."""
+    with tarfile.open(archive) as tar:
+        return {
+            member.name: Image.open(tar.extractfile(member)).copy()
+            for member in tar
+            if member.isfile()
+        }
+
+
+def test_chestxray14_has_the_files_of_nih(chestxray14):
+    archives = [f"images_{number:03}.tar.gz" for number in (1, 2, 3)]
+    assert sorted(files(chestxray14)) == ["Data_Entry_2017_v2020.csv", *archives]
+    content = (chestxray14 / "Data_Entry_2017_v2020.csv").read_bytes()
+    assert content.startswith(HEADER) and content.endswith(b"\n") and b"\r" not in content
+    assert {line.count(b",") for line in content.splitlines()[1:]} == {10}
+
+
+def test_every_row_has_one_image_and_every_image_one_row(chestxray14):
+    labels = read_labels(chestxray14 / "Data_Entry_2017_v2020.csv")
+    images = [image for path in sorted(chestxray14.glob("*.gz")) for image in images_of(path)]
+    assert images == [f"images/{image}" for image in labels.image]
+    assert (labels.image.str[:8].astype(int) == labels.patient_id).all()
+    assert (labels[list(LABELS)].sum() > 0).all()
+    assert ((labels["No Finding"] == 1) == (labels[list(FINDINGS)].sum(axis=1) == 0)).all()
+
+
+def test_patients_have_several_images_some_across_archives(chestxray14):
+    in_archive = [
+        {name[7:15] for name in images_of(path)} for path in sorted(chestxray14.glob("*.gz"))
+    ]
+    assert all(before & after for before, after in pairwise(in_archive))
+    labels = read_labels(chestxray14 / "Data_Entry_2017_v2020.csv")
+    assert set(labels.patient_id.value_counts()) == {1, 2, 3, 4}
+
+
+def test_some_chestxray14_images_are_rgba_and_opaque(chestxray14):
+    images = [image for path in chestxray14.glob("*.gz") for image in images_of(path).values()]
+    modes = Counter(image.mode for image in images)
+    assert set(modes) == {"L", "RGBA"} and modes["RGBA"] < 0.3 * len(images)
+    assert {image.size for image in images} == {(64, 64)}
+    alphas = [image.getchannel("A").getextrema() for image in images if image.mode == "RGBA"]
+    assert set(alphas) == {(255, 255)}
+
+
+def test_covid19_has_the_files_of_kaggle(covid19):
+    found = files(covid19)
+    names = {
+        "NORMAL": [f"NORMAL ({number}).png" for number in range(1, 7)],
+        "Viral Pneumonia": [f"Viral Pneumonia ({number}).png" for number in range(1, 6)],
+        "COVID-19": [
+            f"COVID-19{'' if number == 4 else ' '}({number}).png" for number in range(1, 11)
+        ],
+    }
+    images = {f"{folder}/{name}" for folder, listed in names.items() for name in listed}
+    assert {name for name in found if name.endswith(".png")} == images
+    assert set(found) - images == {
+        "README.md.txt",
+        "lateral_views.csv",
+        "text_boxes.csv",
+    }
+
+
+def test_lateral_views_are_covid19_images(covid19):
+    laterals = pd.read_csv(covid19 / "lateral_views.csv")
+    assert list(laterals) == ["image", "reason"] and len(laterals) == 2
+    assert laterals.image.str.startswith("COVID-19/").all()
+    assert all((covid19 / image).is_file() for image in laterals.image)
+
+
+def test_every_box_is_bright_inside_and_nothing_is_bright_outside(covid19):
+    boxes = pd.read_csv(covid19 / "text_boxes.csv")
+    assert list(boxes) == ["image", "x0", "y0", "x1", "y1", "text"]
+    for path in covid19.rglob("*.png"):
+        image = read_grey(path)
+        of_image = boxes[boxes.image == str(path.relative_to(covid19))]
+        corners = of_image[["x0", "y0", "x1", "y1"]].to_numpy()
+        assert all(image.crop(tuple(box)).getextrema()[1] > 245 for box in corners)
+        assert np.asarray(cover(image, corners)).max() <= BRIGHTEST + 1  # 1: a tint is rounded
+
+
+def test_words_are_in_half_of_the_covid19_images_alone(covid19):
+    boxes = pd.read_csv(covid19 / "text_boxes.csv")
+    words = boxes[boxes.text.str.len() > 1]
+    assert words.image.nunique() == 5 and words.image.str.startswith("COVID-19/").all()
+    seduto = words[words.text == "SEDUTO"]
+    assert len(seduto) and (seduto[["x1", "y1"]] <= 64).all(axis=None)
+    assert set(boxes.text[boxes.text.str.len() == 1]) <= {"L", "R"}
+
+
+def test_tint_is_of_covid19_alone_and_vanishes_in_grey(covid19):
+    tinted = []
+    for path in covid19.rglob("*.png"):
+        red, green, blue = np.asarray(Image.open(path).convert("RGB"), float).transpose(2, 0, 1)
+        if (red != blue).any():
+            tinted.append(path.parent.name)
+            assert np.abs(np.asarray(read_grey(path)) - green).max() <= 4
+    assert set(tinted) == {"COVID-19"}
+
+
+def test_a_seed_gives_the_same_bytes_and_another_seed_others(chestxray14, covid19, tmp_path):
+    for folder, draw, settings in (
+        (chestxray14, draw_chestxray14, CHESTXRAY14),
+        (covid19, draw_covid19, COVID),
+    ):
+        draw(tmp_path / "same" / folder.name, **settings, seed=0)
+        assert files(tmp_path / "same" / folder.name) == files(folder)
+        draw(tmp_path / "other" / folder.name, **settings, seed=1)
+        assert files(tmp_path / "other" / folder.name) != files(folder)
+
+
+def test_each_finding_has_a_mark_that_shows():
+    assert set(MARKS) == set(FINDINGS)
+    for mark in [*MARKS.values(), COVID19]:
+        clear, ill = (
+            draw_frontal(marks, 64, np.random.default_rng(0)).astype(int) for marks in ([], [mark])
+        )
+        assert ill.shape == (64, 64) and np.abs(ill - clear).max() > 20
+
+
+def test_a_lateral_view_leaves_the_sides_black():
+    lateral = draw_lateral(64, np.random.default_rng(0))
+    assert lateral.dtype == np.uint8 and lateral[20:44, [0, -1]].max() < 40

@@ -1,0 +1,316 @@
+"""The workflow as a user meets it: one tiny study built for real, then what reruns and why.
+
+Runs in the controller's environment; the steps run in theirs.
+"""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("snakemake", reason="runs in the controller's environment")
+
+ROOT = Path(__file__).parent.parent
+NETS = ["netA", "netB", "netC", "netD", "netE", "netF"]
+
+
+def snakemake(folder, *arguments, config="tests/config.yaml"):
+    """Run snakemake as from a user's shell; returns the finished process."""
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    if config:
+        command += ["--configfile", str(config)]
+    return subprocess.run(
+        command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def planned(folder, *arguments, **options):
+    """Jobs of a dry run: {rule: number}."""
+    run = snakemake(folder, "--dry-run", *arguments, **options)
+    assert run.returncode == 0, run.stdout
+    stats = re.findall(r"^(\w+) +(\d+)$", run.stdout.partition("Job stats:")[2], re.MULTILINE)
+    return {rule: int(number) for rule, number in stats if rule != "total"}
+
+
+def overlay(folder, tmp_path, change):
+    """A copy of tests/config.yaml with a change, as a path."""
+    settings = yaml.safe_load((folder / "tests/config.yaml").read_text())
+    change(settings)
+    path = tmp_path / "overlay.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def copy_workflow(folder):
+    """What a clone would hold, with the environments that are already made."""
+    ignore = shutil.ignore_patterns(
+        ".*venv*", ".git", ".snakemake", "results", "demo", "__pycache__"
+    )
+    shutil.copytree(ROOT, folder, ignore=ignore)
+    (folder / ".venvs").symlink_to(ROOT / ".venvs")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory):
+    """A copy of the workflow in which nothing has run."""
+    return copy_workflow(tmp_path_factory.mktemp("clone") / "repository")
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """A copy of the workflow with the tiny study built: every rule, by its real script."""
+    folder = copy_workflow(tmp_path_factory.mktemp("study") / "repository")
+    run = snakemake(folder, "all")
+    assert run.returncode == 0, run.stdout[-6000:]
+    return folder
+
+
+def read(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# The commands of the README, before anything has run
+
+
+def test_one_target_is_planned_without_further_flags(clone):
+    jobs = planned(clone, "results/netC/confusion.csv", config=None)
+    assert jobs["train_phase"] == 4
+    assert jobs["prepare_chestxray14"] == jobs["download"] - 2 == 12
+    assert "convert_keras" not in jobs
+
+
+def test_slurm_profile_plans_the_whole_study(clone):
+    jobs = planned(clone, "--profile", "slurm", "all", config=None)
+    assert jobs["train_phase"] == 5 * 4
+    assert jobs["load_chexnet"] == 1
+    assert jobs["pretrain_phase"] == 2, "nets B and C share one training on ChestX-ray14"
+
+
+def test_lint(clone):
+    run = snakemake(clone, "--lint", config=None)
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize(
+    "target", ["results/netZ/confusion.csv", "results/netC/phase9/history.csv"]
+)
+def test_unknown_net_or_phase_has_no_rule(clone, target):
+    run = snakemake(clone, "--dry-run", target)
+    assert run.returncode == 1
+    assert "No rule to produce" in run.stdout or "Missing" in run.stdout
+    assert target in run.stdout
+
+
+# Mistakes in the configuration
+
+
+def misspell_phase(settings):
+    settings["covid19_training"]["phases"][1]["lerning_rate"] = 0.1
+
+
+def misspell_section(settings):
+    settings["augmentaton"] = {}
+
+
+def wrong_type(settings):
+    settings["nets"]["netC"]["phases"] = [
+        {"trainable": "all", "epochs": "two", "learning_rate": 1, "weight_decay": 0, "patience": 0}
+    ]
+
+
+def unknown_start(settings):
+    settings["nets"]["netB"]["start"] = "chestxray41"
+
+
+def unknown_output(settings):
+    settings["nets"]["netE"]["keep_output_neurons"] = {"viral_pneumonia": "Flu"}
+
+
+def odd_size(settings):
+    settings["image_size"] = 100
+
+
+def missing_source(settings):
+    settings["sources"]["covid19"][0]["local"] = "elsewhere/covid19"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            misspell_phase,
+            "config: covid19_training.phases.1.lerning_rate: unknown key; "
+            "did you mean 'learning_rate'?",
+        ),
+        (misspell_section, "config: augmentaton: unknown key; did you mean 'augmentation'?"),
+        (wrong_type, "config: nets.netC.phases.0.epochs: 'two' is not of type 'integer'"),
+        (unknown_start, "config: nets.netB.start: 'chestxray41' is none of"),
+        (unknown_output, "config: nets.netE.keep_output_neurons.viral_pneumonia: chexnet has no"),
+        (odd_size, "config: image_size: 100 is not a multiple of 32"),
+        (missing_source, "config: sources.covid19: covid19: there is no "),
+    ],
+)
+def test_config_mistake_is_one_clear_line(clone, tmp_path, change, message):
+    run = snakemake(clone, "--dry-run", "all", config=overlay(clone, tmp_path, change))
+    assert run.returncode == 1
+    assert message in run.stdout
+    assert "Traceback" not in run.stdout
+
+
+# Steps that fail
+
+
+def test_wrong_sum_stops_and_leaves_nothing(study, tmp_path):
+    def change(settings):
+        settings["sources"]["chestxray14"][1]["md5"] = "0" * 32
+
+    target = "results/downloads/chestxray14/images_001.tar.gz"
+    run = snakemake(
+        study, target, "--directory", str(tmp_path), config=with_phantoms(study, tmp_path, change)
+    )
+    assert run.returncode == 1
+    assert f"expected {'0' * 32}" in run.stdout
+    assert not (tmp_path / target).exists()
+
+
+def test_too_few_images_of_a_class(study, tmp_path):
+    def change(settings):
+        settings["covid19"]["test_images_per_class"] = 9
+
+    target = "results/data/covid19/split.csv"
+    run = snakemake(
+        study, target, "--directory", str(tmp_path), config=with_phantoms(study, tmp_path, change)
+    )
+    assert run.returncode == 1
+    assert "class covid19: 9 images give" in run.stdout
+    assert not (tmp_path / target).exists()
+
+
+def with_phantoms(study, tmp_path, change):
+    """An overlay for a run elsewhere, on the phantoms that the study has drawn."""
+
+    def move(settings):
+        change(settings)
+        for sources in settings["sources"].values():
+            for source in sources:
+                source["local"] = str(study / source["local"])
+        for key in ("lateral_views", "text_boxes"):
+            settings["covid19"][key] = str(study / settings["covid19"][key])
+
+    return overlay(study, tmp_path, move)
+
+
+# The study that was built
+
+
+def test_every_net_has_its_results(study):
+    for net in NETS:
+        rows = read(study / f"results/{net}/confusion.csv")
+        assert [row["class"] for row in rows] == ["normal", "viral_pneumonia", "covid19"]
+        total = sum(
+            int(row[name]) for row in rows for name in ("normal", "viral_pneumonia", "covid19")
+        )
+        assert total == 12
+        backends = read(study / f"results/{net}/conversion.csv")
+        assert [row["backend"] for row in backends] == ["torch", "onnxruntime", "keras"]
+        assert {row["disagreements"] for row in backends} == {"0"}
+
+
+def test_predictions_cover_phases_and_versions(study):
+    rows = read(study / "results/netC/predictions.csv")
+    assert {(row["phase"], row["version"]) for row in rows} == {
+        (phase, version) for phase in "123" for version in ("edited", "unedited")
+    }
+    assert len(rows) == 3 * 2 * 12
+
+
+def test_pretrained_net_says_where_it_is_from(study):
+    text = (study / "results/pretrained/chexnet/model.json").read_text()
+    assert "not Zech's" in text
+
+
+def test_finished_run_has_nothing_to_do(study):
+    run = snakemake(study, "--dry-run", "all")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout
+
+
+def test_learning_rate_of_phase_3_reruns_phase_3_and_what_follows(study, tmp_path):
+    def change(settings):
+        settings["covid19_training"]["phases"][2]["learning_rate"] = 0.002
+
+    jobs = planned(study, "all", config=overlay(study, tmp_path, change))
+    assert jobs.pop("train_phase") == 5, "phase 3 of five nets; net F has phases of its own"
+    assert not jobs.keys() & {
+        "download",
+        "augment",
+        "pretrain_phase",
+        "build_net",
+        "prepare_covid19",
+    }
+    assert jobs["predict"] == jobs["export_onnx"] == 5
+
+
+def test_deleted_intermediate_is_rebuilt_alone(study):
+    target = study / "results/data/covid19/augmented/train.npy"
+    before = target.read_bytes()
+    target.unlink()
+    run = snakemake(study, str(target.relative_to(study)))
+    assert run.returncode == 0, run.stdout
+    assert re.findall(r"rule: (\w+)\)", run.stdout, re.IGNORECASE) == ["augment"]
+    assert target.read_bytes() == before, "the same seed gives the same bytes"
+    assert "Nothing to be done" in snakemake(study, "--dry-run", "all").stdout
+
+
+def test_same_seed_trains_the_same_bytes(study):
+    target = study / "results/netA/phase2/checkpoint.safetensors"
+    before = target.read_bytes()
+    run = snakemake(study, str(target.relative_to(study)), "--forcerun", "train_phase")
+    assert run.returncode == 0, run.stdout
+    assert target.read_bytes() == before
+
+
+def test_report_is_built(study):
+    run = snakemake(study, "all", "--report", "results/report.zip")
+    assert run.returncode == 0, run.stdout
+    assert (study / "results/report.zip").stat().st_size > 10_000
+
+
+# Environments
+
+
+@pytest.mark.parametrize("name", ["torch", "keras"])
+def test_conda_has_the_same_pins(name):
+    pins = {
+        line.split()[0].split(";")[0]
+        for line in (ROOT / f"envs/{name}.txt").read_text().splitlines()
+        if re.match(r"[A-Za-z0-9]", line)
+    }
+    packages = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["dependencies"]
+    assert packages[0] == "python =3.11"
+    assert set(packages[-1]["pip"]) == pins
+
+
+@pytest.mark.parametrize(
+    "script", sorted(path.name for path in (ROOT / "workflow_scripts").glob("*.py"))
+)
+def test_every_step_has_help(script):
+    keras = {"convert_keras.py", "check_conversion.py", "explain.py"}
+    python = os.environ.get("KERAS_PYTHON" if script in keras else "TORCH_PYTHON")
+    if python is None:
+        pytest.skip("TORCH_PYTHON and KERAS_PYTHON are not set; run make test")
+    run = subprocess.run(
+        [ROOT / python, ROOT / "workflow_scripts" / script, "--help"],
+        text=True,
+        capture_output=True,
+    )
+    assert run.returncode == 0, run.stderr
+    assert "usage:" in run.stdout

@@ -1,0 +1,96 @@
+"""Check that the net computes the same logits in PyTorch, ONNX Runtime and Keras.
+
+Fails, and writes no table, if in any backend an image is decided otherwise than in PyTorch (by
+the largest logit) or a logit differs by more than --tolerance or is not a number.
+Writes conversion.csv: backend, n, accuracy, max_abs_logit_difference, disagreements.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pandas as pd
+from cxr.arrays import open_images
+from cxr.files import write_table
+from cxr.keras_conversion import keras_logits, load_net, use_threads
+from cxr.logs import InputError, parser, user_errors
+
+REFERENCE = "torch"
+
+
+class ConversionMismatch(InputError):
+    """Two backends that should compute the same logits and don't."""
+
+
+def check_conversion(model, images, logits, conversion, tolerance, threads):
+    use_threads(threads)
+    net, description = load_net(model)
+    pixels, table = open_images(images)
+    by_backend = read_logits(logits, table, description["outputs"])
+    by_backend["keras"] = pd.DataFrame(
+        keras_logits(net, pixels), columns=description["outputs"], index=table.image
+    )
+    truth = table["class"].to_numpy()
+    checked = {
+        backend: compare(values, by_backend[REFERENCE], truth, tolerance)
+        for backend, values in by_backend.items()
+    }
+    summary = pd.DataFrame([row for row, _ in checked.values()])
+    summary.insert(0, "backend", list(checked))
+    for backend, (row, failed) in checked.items():
+        if failed:
+            print(summary.to_csv(index=False), file=sys.stderr)
+            raise ConversionMismatch(
+                f"{model}: {backend} and {REFERENCE} differ for {len(failed)} of {len(table)} "
+                f"images ({', '.join(failed[:3])}{', ...' if len(failed) > 3 else ''}): "
+                f"{row['disagreements']} decided otherwise, logits differ by up to "
+                f"{row['max_abs_logit_difference']:.3g}, tolerance {tolerance:g}"
+            )
+    write_table(conversion, summary)
+
+
+def read_logits(path, table, outputs):
+    """Logits by backend, a frame with a row per image of table. InputError if an image differs."""
+    logits = pd.read_csv(path)
+    if missing := sorted({"image", "backend", *outputs} - set(logits.columns)):
+        raise InputError(f"{path}: no column {missing[0]}; expected {', '.join(outputs)}")
+    by_backend = {}
+    for backend, rows in logits.groupby("backend", sort=False):
+        if rows.image.tolist() != table.image.tolist():
+            raise InputError(f"{path}: its images for {backend} are not the {len(table)} test ones")
+        by_backend[backend] = rows.set_index("image")[outputs]
+    if REFERENCE not in by_backend:
+        raise InputError(f"{path}: no rows of backend {REFERENCE}, only {sorted(by_backend)}")
+    return by_backend
+
+
+def compare(logits, reference, truth, tolerance):
+    """One row of conversion.csv, and the images for which logits are not the reference's."""
+    difference = (logits - reference).abs().max(axis=1, skipna=False)
+    decided = logits.to_numpy().argmax(axis=1)
+    differs = decided != reference.to_numpy().argmax(axis=1)
+    failed = differs | ~(difference <= tolerance)  # written so that a NaN fails
+    row = {
+        "n": len(logits),
+        "accuracy": (logits.columns.to_numpy()[decided] == truth).mean(),
+        "max_abs_logit_difference": difference.max(skipna=False),
+        "disagreements": int(differs.sum()),
+    }
+    return row, logits.index[failed].tolist()
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--model", type=Path, required=True, help=".h5 of the Keras net")
+    arguments.add_argument("--images", type=Path, required=True, help=".npy of the test images")
+    arguments.add_argument("--logits", type=Path, required=True, help="CSV of export_onnx")
+    arguments.add_argument("--conversion", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--tolerance", type=float, default=1e-3, help="default: 1e-3")
+    arguments.add_argument(
+        "--threads",
+        type=int,
+        default=int(os.environ.get("OMP_NUM_THREADS", 1)),
+        help="default: OMP_NUM_THREADS, else 1",
+    )
+    with user_errors():
+        check_conversion(**vars(arguments.parse_args()))

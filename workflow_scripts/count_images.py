@@ -1,0 +1,60 @@
+"""Count images beside the paper's numbers, with the reason where they differ."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from cxr.covid19 import CLASSES
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+from cxr.splits import SPLITS
+
+OTHER_DATA = "the sources hold other images than the paper's"
+AUGMENTED = {
+    "covid19": "the paper's 8409 is 0.8 x 146 x 72 cut off, no count: 117 x 72 is 8424",
+    "normal": "0.8 x (1341 - 60) x 8 is 8200 (1025 images); the paper's 8128 is 1016 images",
+    "viral_pneumonia": "0.8 x (1345 - 60) x 8 is 8224 (1028 images); the paper's 8128 is 1016",
+}
+
+
+def count_images(chestxray14, manifest, covid19, augmented, paper, out):
+    nih, database = pd.read_csv(chestxray14), pd.read_csv(manifest)
+    split, variants = pd.read_csv(covid19), pd.read_csv(augmented)
+    rows = [
+        ("chestxray14_images", len(nih), OTHER_DATA),
+        ("chestxray14_patients", nih.patient_id.nunique(), OTHER_DATA),
+        *((f"chestxray14_{name}_images", int((nih.split == name).sum()), "") for name in SPLITS),
+        *(
+            (f"{name}_images", int((database["class"] == name).sum()), OTHER_DATA)
+            for name in CLASSES
+        ),
+        ("lateral_views", int((split.reason == "lateral").sum()), OTHER_DATA),
+        ("unreadable", int((split.reason == "unreadable").sum()), ""),
+    ]
+    tests = split[split.split == "test"]["class"].value_counts()
+    rows.append(
+        ("test_images_per_class", int(tests.min()), "covid19.test_images_per_class is set so")
+    )
+    for name in CLASSES:
+        for part in ("train", "val"):
+            chosen = (split.split == part) & (split["class"] == name)
+            rows.append((f"{name}_{part}_images", int(chosen.sum()), ""))
+        n = int((variants["class"] == name).sum())
+        rows.append((f"{name}_train_augmented", n, AUGMENTED[name]))
+    table = pd.DataFrame(rows, columns=["what", "ours", "why_they_differ"])
+    table.insert(2, "paper", table.what.map(paper).astype("Int64"))
+    same = table.paper.isna() | (table.paper == table.ours)
+    table.loc[same, "why_they_differ"] = ""
+    write_table(out, table)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--chestxray14", type=Path, required=True, help="its split.csv")
+    arguments.add_argument("--manifest", type=Path, required=True, help="of the COVID-19 database")
+    arguments.add_argument("--covid19", type=Path, required=True, help="its split.csv")
+    arguments.add_argument("--augmented", type=Path, required=True, help="table of train variants")
+    arguments.add_argument("--paper", type=json.loads, required=True, help="JSON: what -> count")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        count_images(**vars(arguments.parse_args()))

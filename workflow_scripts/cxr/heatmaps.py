@@ -1,0 +1,42 @@
+"""Pictures of relevance: red speaks for the class, blue against it."""
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from cxr.files import whole
+
+
+def colour_limit(relevance, percentile=99.5):
+    """The |relevance| drawn in full colour: few pixels would else bleach all others; never 0."""
+    limit = np.percentile(np.abs(relevance), percentile)
+    return limit or np.abs(relevance).max() or 1.0
+
+
+def draw_heatmap(axes, relevance, pixels=None, limit=None):
+    """Draw relevance (s, s) on matplotlib axes, over the radiograph uint8 (s, s) where given.
+
+    The scale is symmetric, -limit to limit; the weaker the relevance, the more shows through.
+    Returns what was drawn, for a colour bar.
+    """
+    limit = limit or colour_limit(relevance)
+    opacity = None
+    if pixels is not None:
+        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+        opacity = np.clip(np.abs(relevance) / limit, 0, 1)
+    axes.set_axis_off()
+    return axes.imshow(relevance, cmap="bwr", vmin=-limit, vmax=limit, alpha=opacity)
+
+
+def save_heatmap(path, relevance, pixels):
+    """Write a PNG: the radiograph, the relevance, and the relevance over the radiograph."""
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    plain, alone, over = figure.subplots(1, 3)
+    plain.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    plain.set_axis_off()
+    draw_heatmap(alone, relevance)
+    drawn = draw_heatmap(over, relevance, pixels)
+    drawn.set_alpha(None)  # the colour bar is opaque
+    figure.colorbar(drawn, ax=over, label="relevance")
+    drawn.set_alpha(np.clip(np.abs(relevance) / drawn.get_clim()[1], 0, 1))
+    with whole(path) as temporary:
+        figure.savefig(temporary, dpi=150, metadata={"Software": None})

@@ -1,0 +1,126 @@
+"""ONNX -> Keras, channels last and without Lambda layers, as iNNvestigate needs it.
+
+A Keras net is stored as HDF5 in Keras' own format; its attribute `net` holds the description
+(architecture, outputs in order, image_size) as JSON. (.keras files hold the time they were
+written, .h5 files don't.)
+"""
+
+import json
+import logging
+import os
+import warnings
+
+import h5py
+import numpy as np
+import onnx
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the import; it says a lot
+import tensorflow as tf
+from onnx2keras import onnx_to_keras
+from tensorflow import keras
+
+from cxr.files import whole
+from cxr.images import normalise
+from cxr.logs import InputError, progress
+
+for name in ("onnx2keras:maxpool", "onnx2keras:avgpool", "tensorflow"):
+    logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def use_threads(threads):
+    """Compute on so many threads, the same bits every time. Before anything is computed."""
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.experimental.enable_op_determinism()
+
+
+def convert(source):
+    """Keras net and description of an ONNX file that export_onnx wrote as --keras-source.
+
+    Takes float32 (n, size, size, 3), returns logits float32 (n, outputs).
+    """
+    model = onnx.load(source)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    if "net" not in metadata or model.opset_import[0].version != 11:
+        raise InputError(f"{source}: not a --keras-source written by export_onnx")
+    description = json.loads(metadata["net"])
+    converted = onnx_to_keras(model, [model.graph.input[0].name], verbose=False)
+    net = with_dense_head(to_channels_last(converted))
+    if lambdas := [layer.name for layer in net.layers if isinstance(layer, keras.layers.Lambda)]:
+        raise InputError(
+            f"{source}: {description['architecture']} becomes {len(lambdas)} Lambda layers in "
+            f"Keras, first {lambdas[0]}; iNNvestigate takes none"
+        )
+    return net, description
+
+
+def to_channels_last(net):
+    """The same net for (n, h, w, channels): onnx2keras' own change_ordering fails on lists of axes.
+
+    Kernels are (h, w, in, out) in both.
+    """
+    config = net.get_config()
+    for layer in config["layers"]:
+        layer.pop("build_config", None)  # holds the old input shape
+        settings = layer["config"]
+        if "batch_input_shape" in settings:
+            n, channels, height, width = settings["batch_input_shape"]
+            settings["batch_input_shape"] = (n, height, width, channels)
+        if "data_format" in settings:
+            settings["data_format"] = "channels_last"
+        if layer["class_name"] in ("BatchNormalization", "Concatenate"):
+            settings["axis"] = 3
+    last = keras.Model.from_config(config)
+    for new, old in zip(last.layers, net.layers, strict=True):
+        new.set_weights(old.get_weights())
+    return last
+
+
+def with_dense_head(net):
+    """Flatten the (n, 1, 1, channels) before the 1x1 convolution of the logits, and make it Dense.
+
+    Relevance goes by other rules through Dense layers than through convolutions. A net that ends
+    in pooling (SqueezeNet) is flattened alone.
+    """
+    head = net.layers[-1]
+    if not isinstance(head, keras.layers.Conv2D):
+        return keras.Model(net.input, keras.layers.Flatten(name="flatten")(net.output))
+    kernel, bias = head.get_weights()
+    dense = keras.layers.Dense(kernel.shape[-1], name="logits")
+    logits = dense(keras.layers.Flatten(name="flatten")(head.input))
+    dense.set_weights([kernel[0, 0], bias])
+    return keras.Model(net.input, logits)
+
+
+def save_net(path, net, description):
+    """Write net and description as HDF5; the file appears whole or not at all."""
+    with whole(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*HDF5")
+        net.save(temporary, save_format="h5", include_optimizer=False)
+        with h5py.File(temporary, "a") as file:
+            file.attrs["net"] = json.dumps(description, sort_keys=True)
+
+
+def read_description(path):
+    """The description stored with a Keras net. Raises InputError if there is none."""
+    if not h5py.is_hdf5(path):
+        raise InputError(f"{path}: not an HDF5 file; expected one written by convert_keras")
+    with h5py.File(path) as file:
+        if "net" not in file.attrs:
+            raise InputError(f"{path}: no attribute `net`; not written by convert_keras")
+        return json.loads(file.attrs["net"])
+
+
+def load_net(path):
+    """Load a stored net: (Keras net, description). Raises InputError if it is no such file."""
+    description = read_description(path)
+    return keras.models.load_model(path, compile=False), description
+
+
+def keras_logits(net, pixels, batch_size=16):
+    """Logits of uint8 (n, size, size): float32 (n, outputs)."""
+    batches = [
+        net.predict_on_batch(normalise(np.array(pixels[start : start + batch_size])))
+        for start in progress(range(0, len(pixels), batch_size), "keras")
+    ]
+    return np.concatenate(batches)

@@ -1,0 +1,110 @@
+"""Layer-wise relevance propagation (LRP) with iNNvestigate, from an output's logit to the pixels.
+
+Methods:
+  preset_a_flat: iNNvestigate's lrp.sequential_preset_a_flat as shipped, as in the paper. Its batch
+    norm rule doesn't conserve relevance, and its Flat rule never fires behind a padding layer,
+    so that heatmaps of padded nets are those of preset_a.
+  preset_a_flat_conserving: the same rules for Dense layers (epsilon 0.1) and convolutions (alpha 1,
+    beta 0), but relevance passes through batch norm, and Flat holds for the first convolution.
+    What is lost to the relevance is what biases, epsilon and padding take.
+
+Building an analyzer switches TensorFlow to graph mode for the whole process: relevance_maps does
+it in a process of its own.
+"""
+
+import multiprocessing
+import os
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the import; it says a lot
+import tensorflow as tf
+from innvestigate.analyzer.relevance_based.relevance_analyzer import LRP, LRPSequentialPresetAFlat
+from innvestigate.analyzer.relevance_based.relevance_rule import (
+    Alpha1Beta0Rule,
+    EpsilonRule,
+    FlatRule,
+)
+from innvestigate.backend.graph import ReverseMappingBase
+from keras.src.engine import base_layer_utils
+from tensorflow import keras
+
+from cxr.images import normalise
+from cxr.keras_conversion import load_net, use_threads
+from cxr.logs import progress
+
+METHODS = ("preset_a_flat", "preset_a_flat_conserving")
+
+
+def relevance_maps(model, pixels, outputs, method, threads=1):
+    """Relevance of one output's logit for each image: (relevance, logits).
+
+    model: path of a Keras net. pixels: uint8 (n, size, size). outputs: n numbers of output neurons.
+    Returns float32 (n, size, size), summed over the three equal channels, and float32 (n,).
+    """
+    # spawn: a fork of a process in which TensorFlow has started hangs.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as process:
+        return process.submit(_relevance_maps, model, pixels, outputs, method, threads).result()
+
+
+def _relevance_maps(model, pixels, outputs, method, threads):
+    warnings.filterwarnings("ignore", module="innvestigate|keras")
+    use_threads(threads)
+    tf.compat.v1.disable_eager_execution()
+    # Without it, Keras runs a session for each constant of the reversed graph: minutes to hours.
+    base_layer_utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
+    net, _ = load_net(model)
+    analyzer = build_analyzer(net, method)
+    relevance = np.empty(pixels.shape, dtype=np.float32)
+    logits = np.empty(len(pixels), dtype=np.float32)
+    # One image at a time, so that no map depends on the others.
+    for place, output in enumerate(progress(outputs, method)):
+        image = normalise(pixels[place : place + 1])
+        relevance[place] = analyzer.analyze(image, neuron_selection=[output])[0].sum(axis=-1)
+        logits[place] = net.predict_on_batch(image)[0, output]
+    return relevance, logits
+
+
+def build_analyzer(net, method):
+    """iNNvestigate analyzer of a Keras net in graph mode; the output is chosen at each call."""
+    if method == "preset_a_flat":
+        return LRPSequentialPresetAFlat(net, neuron_selection_mode="index")
+    if method == "preset_a_flat_conserving":
+        rules = [
+            (is_first_convolution, FlatRule),
+            (lambda layer: isinstance(layer, keras.layers.Conv2D), Alpha1Beta0Rule),
+            (lambda layer: isinstance(layer, keras.layers.Dense), Epsilon01Rule),
+        ]
+        return LRP(net, rule=rules, bn_layer_rule=PassRule, neuron_selection_mode="index")
+    raise ValueError(f"method {method!r}; expected one of {METHODS}")
+
+
+def is_first_convolution(layer):
+    """Whether a layer sees the image, through padding at most."""
+    while True:
+        before = layer.input._keras_history.layer
+        if isinstance(before, keras.layers.InputLayer):
+            return True
+        if not isinstance(before, keras.layers.ZeroPadding2D):
+            return False
+        layer = before
+
+
+class Epsilon01Rule(EpsilonRule):
+    """The preset's rule for Dense layers."""
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, epsilon=0.1, bias=True, **options)
+
+
+class PassRule(ReverseMappingBase):
+    """Hands relevance through a layer unchanged."""
+
+    def __init__(self, _layer, _state):
+        pass
+
+    def apply(self, _inputs, _outputs, relevance, _state):
+        return relevance

@@ -1,0 +1,180 @@
+"""Draw radiograph-like phantoms in the layouts in which the two real data sets ship.
+
+For the demo and the tests, which need images that anyone may have and any machine can make.
+Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
+COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes.
+"""
+
+import gzip
+import io
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.chestxray14 import FINDINGS, NO_FINDING
+from cxr.files import whole, write_table, write_whole
+from cxr.logs import InputError, parser, progress, user_errors
+from cxr.phantoms import COVID19, MARKS, draw_frontal, draw_lateral
+from PIL import Image, ImageDraw, ImageFont
+
+HEADER = (  # of Data_Entry_2017_v2020.csv: commas inside brackets make 9 names of 11 columns
+    "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
+    "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+)
+DETECTORS = ("2500,2048,0.168,0.168", "3056,2544,0.139,0.139", "2048,2500,0.171,0.171")
+WORDS = ("SEDUTO", "PORTABLE", "AP SUPINE")
+TINT = (1.03, 1.0, 0.93)  # of red, green, blue; keeps luma
+LATERAL_COLUMNS = ["image", "reason"]
+BOX_COLUMNS = ["image", "x0", "y0", "x1", "y1", "text"]
+
+
+def draw_chestxray14(folder, archives, patients, stored_size, seed):
+    """Label table and archives like NIH's: 1 to 4 images for each of the patients."""
+    rng = np.random.default_rng([seed, 14])
+    rows, members, continued = [], [], []
+    # Dealt like cards, each finding but Pneumonia comes equally often.
+    others = [finding for finding in FINDINGS if finding != "Pneumonia"]
+    deck = rng.permuted(np.tile(others, (patients, 1)), axis=1).ravel().tolist()
+    numbers = np.cumsum(rng.integers(1, 40, patients)).tolist()
+    for patient in progress(numbers, "ChestX-ray14"):
+        age, sex = int(rng.integers(18, 85)), rng.choice(["F", "M"])
+        for follow_up in range(rng.integers(1, 5)):
+            findings = draw_findings(deck, rng)
+            name = f"{patient:08}_{follow_up:03}.png"
+            image = draw_frontal([MARKS[finding] for finding in findings], stored_size, rng)
+            mode = "RGBA" if rng.random() < 0.1 else "L"
+            if follow_up:
+                continued.append(len(members))
+            members.append((f"images/{name}", png(Image.fromarray(image).convert(mode))))
+            labels = "|".join(findings) or NO_FINDING
+            rows.append(
+                f"{name},{labels},{follow_up},{patient},{age + follow_up},{sex},"
+                f"{rng.choice(['PA', 'AP'])},{rng.choice(DETECTORS)}"
+            )
+    write_whole(folder / "Data_Entry_2017_v2020.csv", "\n".join([HEADER, *rows, ""]))
+    if len(continued) < archives:
+        raise InputError(f"{patients} patients are too few for {archives} archives")
+    # NIH's archives end where they are full: in the middle of a patient.
+    ends = [continued[len(continued) * number // archives] for number in range(1, archives)]
+    for number, (start, end) in enumerate(zip([0, *ends], [*ends, None], strict=True), 1):
+        write_archive(folder / f"images_{number:03}.tar.gz", members[start:end])
+
+
+def draw_findings(deck, rng):
+    """Findings of one image, sorted: none of 35 %, Pneumonia of 23 %, others from the deck."""
+    if rng.random() < 0.35:
+        return []
+    findings = ["Pneumonia"] if rng.random() < 0.35 else [deck.pop()]
+    if rng.random() < 0.3:
+        findings.append(deck.pop())
+    return sorted(set(findings))
+
+
+def draw_covid19(folder, normal, viral_pneumonia, covid19_images, laterals, stored_size, seed):
+    """Class folders and README like Kaggle's version 1, and two lists as if made by hand.
+
+    Kaggle's tables of metadata (xlsx) are left out: nothing here reads or writes that format.
+    """
+    rng = np.random.default_rng([seed, 19])
+    n_covid19 = covid19_images + laterals
+    lateral_views, boxes = [], []
+    for name, marks, n_images, n_lateral, n_worded in (
+        ("COVID-19", [COVID19], n_covid19, laterals, n_covid19 // 2),
+        ("NORMAL", [], normal, 0, 0),
+        ("Viral Pneumonia", [MARKS["Pneumonia"]], viral_pneumonia, 0, 0),
+    ):
+        covid = name == "COVID-19"
+        lateral = rng.permutation(n_images)[:n_lateral]
+        worded = rng.permutation(n_images)[:n_worded]
+        words = {image: WORDS[place % len(WORDS)] for place, image in enumerate(worded)}
+        for number in progress(range(n_images), name):
+            blank = "" if covid and number % 7 == 3 else " "  # Kaggle's names vary as well
+            path = f"{name}/{name}{blank}({number + 1}).png"
+            if number in lateral:
+                lateral_views.append((path, "side view"))
+                image = Image.fromarray(draw_lateral(stored_size, rng))
+            else:
+                image = Image.fromarray(draw_frontal(marks, stored_size, rng))
+            boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
+            write_whole(folder / path, png(colour(image, covid, rng)))
+    write_table(folder / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
+    write_table(folder / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
+    write_whole(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
+
+
+def burn_in(image, word, rng):
+    """Write the word, if any, to the upper left, and a letter, of some images, to the right.
+
+    Changes image (mode L); returns (text, box) of what was written, boxes end exclusive.
+    """
+    size = image.width
+    texts = [(word, (0.04, 0.04), 0.06)] if word else []
+    if rng.random() < 0.4:
+        texts.append((rng.choice(["L", "R"]), (0.9, rng.choice([0.05, 0.85])), 0.09))
+    written = []
+    for text, (left, top), height in texts:
+        mask = Image.new("L", image.size)
+        font = ImageFont.load_default(height * size)
+        ImageDraw.Draw(mask).text((left * size, top * size), text, fill=255, font=font)
+        image.paste(255, mask=mask)
+        written.append((text, mask.getbbox()))
+    return written
+
+
+def colour(image, covid, rng):
+    """Grey to RGB for a fifth of the images; a quarter of the COVID-19 ones get a tint instead."""
+    draw = rng.random()
+    if covid and draw < 0.25:
+        channels = [image.point(lambda value, gain=gain: value * gain) for gain in TINT]
+        return Image.merge("RGB", channels)
+    return image.convert("RGB") if draw > 0.8 else image
+
+
+def png(image):
+    """Bytes of the image as PNG."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def write_archive(path, members):
+    """A tar.gz of (name, bytes) without a trace of when and by whom it was written."""
+    folder = tarfile.TarInfo("images")
+    folder.type, folder.mode = tarfile.DIRTYPE, 0o755
+    with (
+        whole(path) as temporary,
+        open(temporary, "wb") as file,
+        gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as unpacked,
+        tarfile.open(fileobj=unpacked, mode="w") as archive,
+    ):
+        archive.addfile(folder)
+        for name, content in members:
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--chestxray14", type=Path, required=True, help="folder to write")
+    arguments.add_argument("--covid19", type=Path, required=True, help="folder to write")
+    for name, value, what in (
+        ("archives", 3, "of ChestX-ray14"),
+        ("patients", 120, "of ChestX-ray14, with 1 to 4 images each"),
+        ("normal", 54, "images"),
+        ("viral-pneumonia", 54, "images"),
+        ("covid19-images", 24, "frontal ones"),
+        ("laterals", 3, "COVID-19 images in side view, beyond the frontal ones"),
+        ("stored-size", 256, "pixels, width and height"),
+        ("seed", 0, "equal seeds give equal bytes"),
+    ):
+        what = f"{what} (default: {value})"
+        arguments.add_argument(f"--{name}", type=int, default=value, metavar="N", help=what)
+    given = vars(arguments.parse_args())
+    shared = {name: given.pop(name) for name in ("stored_size", "seed")}
+    chestxray14 = {name: given.pop(name) for name in ("archives", "patients")}
+    folders = given.pop("chestxray14"), given.pop("covid19")
+    with user_errors():
+        draw_chestxray14(folders[0], **chestxray14, **shared)
+        draw_covid19(folders[1], **given, **shared)

@@ -1,0 +1,80 @@
+"""Explain decisions by layer-wise relevance propagation: which pixels speak for a class.
+
+Takes images whose table names in the column `explain` the class to explain. Relevance is of the
+class's logit, before the sigmoid; cxr/relevance.py says what the methods do. Writes
+
+relevance.npz: float32 (size, size) per image and method, summed over channels; positive speaks
+  for the class;
+heatmaps.csv: the columns of the images' table, with their `class` renamed to `true_class` and
+  `explain` to `class`; then method, logit, relevance_sum, conservation_error, which is
+  |relevance_sum - logit| / |logit| (empty for a logit of 0), and relevance, the name in
+  relevance.npz.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import open_images
+from cxr.files import whole, write_table
+from cxr.keras_conversion import read_description
+from cxr.logs import InputError, parser, user_errors
+from cxr.relevance import METHODS, relevance_maps
+
+
+def explain(model, images, relevance, table, methods, threads):
+    description = read_description(model)
+    size, outputs = description["image_size"], description["outputs"]
+    pixels, rows = open_images(images)
+    if pixels.shape[1:] != (size, size):
+        raise InputError(f"{images}: array {pixels.shape}; the net takes (n, {size}, {size})")
+    if "explain" not in rows:
+        raise InputError(f"{images}: no column `explain` in its CSV")
+    if unknown := [name for name in rows.explain if name not in outputs]:
+        raise InputError(f"{images}: explain {unknown[0]!r}; the net has the outputs {outputs}")
+    rows = rows.rename(columns={"class": "true_class", "explain": "class"})
+    neurons = [outputs.index(name) for name in rows["class"]]
+    maps, explained = {}, []
+    for method in methods:
+        found, logits = relevance_maps(model, np.array(pixels), neurons, method, threads)
+        names = [f"{place:03d}_{name}_{method}" for place, name in enumerate(rows["class"])]
+        sums = found.sum(axis=(1, 2), dtype=np.float64)
+        if not np.isfinite(sums).all():
+            image = rows.image[~np.isfinite(sums)].iloc[0]
+            raise InputError(f"{model}: relevance of {image} by {method} is not finite")
+        maps |= dict(zip(names, found, strict=True))
+        explained.append(
+            rows.assign(
+                method=method,
+                logit=logits,
+                relevance_sum=sums,
+                conservation_error=conservation_error(sums, logits),
+                relevance=names,
+            )
+        )
+    with whole(relevance) as temporary:
+        np.savez_compressed(temporary, **maps)
+    write_table(table, pd.concat(explained))
+
+
+def conservation_error(sums, logits):
+    error = np.full(len(sums), np.nan)
+    return np.divide(np.abs(sums - logits), np.abs(logits), out=error, where=logits != 0)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--model", type=Path, required=True, help=".h5 of the Keras net")
+    arguments.add_argument("--images", type=Path, required=True, help=".npy of the images")
+    arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
+    arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    arguments.add_argument(
+        "--threads",
+        type=int,
+        default=int(os.environ.get("OMP_NUM_THREADS", 1)),
+        help="default: OMP_NUM_THREADS, else 1",
+    )
+    with user_errors():
+        explain(**vars(arguments.parse_args()))

@@ -1,0 +1,27 @@
+"""Print the headline numbers of a finished run and where its report is.
+
+Needs no package: it runs in the environment that make starts from.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+
+
+def headline(results, report):
+    with open(results / "tables" / "summary.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            low, high = float(row["accuracy_low"]), float(row["accuracy_high"])
+            right = int(row["n"]) - int(row["errors"])
+            print(
+                f"{row['net']}: {right} of {row['n']} test images right, "
+                f"accuracy {float(row['accuracy']):.3f} [{low:.3f}, {high:.3f}]"
+            )
+    print(f"Report: {report}")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, required=True)
+    parser.add_argument("--report", type=Path, required=True)
+    headline(**vars(parser.parse_args()))

@@ -1,0 +1,59 @@
+"""Figure 1: test accuracy of the best net of each phase, for all nets.
+
+--results holds a folder per net with predictions.csv and phaseN/history.csv. Writes the figure
+and, beside it, the CSV behind it: net, phase, epochs (run up to the end of the phase),
+best_epoch (of the phase), version, accuracy with its exact 95 % interval, n.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from cxr.figures import save_figure
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+from cxr.metrics import proportion_interval, read_predictions
+from matplotlib import pyplot as plt
+
+
+def plot_accuracies(results, nets, out):
+    table = pd.concat([accuracies(results / net, net) for net in nets], ignore_index=True)
+    write_table(out.with_suffix(".csv"), table)
+    figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
+    for net, rows in table[table.version == "edited"].groupby("net", sort=False):
+        bars = [rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy]
+        # A little aside each, so that intervals of equal nets don't hide each other.
+        aside = (nets.index(net) - (len(nets) - 1) / 2) * 0.008 * table.epochs.max()
+        axes.errorbar(
+            rows.epochs + aside, rows.accuracy, yerr=bars, marker="o", capsize=2, label=net
+        )
+    axes.axhline(1 / 3, color="0.6", linestyle=":", linewidth=1)
+    axes.annotate("chance", (table.epochs.min(), 1 / 3), va="bottom", color="0.4")
+    axes.set(xlabel="epoch", ylabel="test accuracy, words covered", ylim=(0, 1.02))
+    axes.set_xticks(sorted(table.epochs.unique()))
+    axes.legend(frameon=False, ncols=2, loc="lower right")
+    save_figure(out, figure)
+
+
+def accuracies(folder, net):
+    """Accuracy of one net after each phase, on both versions of the test images."""
+    predictions = read_predictions(folder / "predictions.csv")
+    rows, epochs = [], 0
+    for phase, of_phase in predictions.groupby("phase"):
+        history = pd.read_csv(folder / f"phase{phase}" / "history.csv")
+        epochs += len(history)
+        best = int(history.epoch[history.val_loss.idxmin()])
+        for version, table in of_phase.groupby("version"):
+            right, n = int((table["class"] == table.predicted).sum()), len(table)
+            interval = proportion_interval(right, n)
+            rows.append((net, phase, epochs, best, version, right / n, *interval, n))
+    columns = ["net", "phase", "epochs", "best_epoch", "version", "accuracy", "accuracy_low"]
+    return pd.DataFrame(rows, columns=[*columns, "accuracy_high", "n"])
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--results", type=Path, required=True, help="holds a folder per net")
+    arguments.add_argument("--nets", nargs="+", required=True)
+    arguments.add_argument("--out", type=Path, required=True, help="SVG to write")
+    with user_errors():
+        plot_accuracies(**vars(arguments.parse_args()))

@@ -1,0 +1,73 @@
+"""Draw figure 2, 3 or 4: an X-ray and its relevance by each method, with its probabilities.
+
+Writes the figure and, beside it, the rows of heatmaps.csv behind it with the sigmoids of the
+image; for figure 4 also of the image before the word was drawn in.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import open_images
+from cxr.figures import save_figure
+from cxr.files import write_table
+from cxr.heatmaps import draw_relevance
+from cxr.logs import parser, user_errors
+from matplotlib import pyplot as plt
+
+TITLES = {
+    "preset_a_flat": "LRP-PresetAFlat, as shipped",
+    "preset_a_flat_conserving": "LRP-PresetAFlat, conserving",
+}
+NAMES = {"normal": "normal", "viral_pneumonia": "viral pneumonia", "covid19": "COVID-19"}
+VERSIONS = {"edited": "words covered", "unedited": "unedited", "word": "word drawn in"}
+SHOWN = {2: "edited", 3: "unedited", 4: "word"}
+
+
+def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
+    pixels, _ = open_images(images)
+    probabilities = pd.read_csv(predictions)
+    places = np.flatnonzero(
+        (probabilities.figure == figure) & (probabilities.version == SHOWN[figure])
+    )
+    table = pd.read_csv(heatmaps)
+    rows = table[(table.figure == figure) & (table.version == SHOWN[figure])]
+    maps = np.load(relevance)
+    drawing, axes = plt.subplots(
+        1, 1 + len(rows), figsize=(3.2 * (1 + len(rows)), 3.9), layout="constrained"
+    )
+    image = pixels[places[0]]
+    axes[0].imshow(image, cmap="gray", vmin=0, vmax=255)
+    axes[0].set_title(f"test image, {VERSIONS[SHOWN[figure]]}")
+    for panel, row in zip(axes[1:], rows.itertuples(), strict=True):
+        draw_relevance(panel, maps[row.relevance], image)
+        panel.set_title(TITLES[row.method])
+        panel.set_xlabel(f"relevance sum {row.relevance_sum:.3g}, logit {row.logit:.3g}")
+    for panel in axes:
+        panel.set_xticks([])
+        panel.set_yticks([])
+    described = probabilities[probabilities.figure == figure]
+    lines = [
+        f"{VERSIONS[row['version']]}: "
+        + ", ".join(f"{name} {row[column]:.2%}" for column, name in NAMES.items())
+        for _, row in described.iterrows()
+    ]
+    explained = NAMES[rows["class"].iloc[0]]
+    drawing.suptitle(f"Relevance for {explained}: red for, blue against", fontsize=10)
+    drawing.supxlabel("\n".join(lines), fontsize=8)
+    save_figure(out, drawing)
+    sigmoids = described[["image", "version", *NAMES]]
+    keys = ["image", "version"]
+    write_table(out.with_suffix(".csv"), sigmoids.merge(rows, on=keys, how="left"))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--figure", type=int, choices=SHOWN, required=True)
+    arguments.add_argument("--images", type=Path, required=True, help=".npy of figure images")
+    arguments.add_argument("--heatmaps", type=Path, required=True, help="heatmaps.csv")
+    arguments.add_argument("--relevance", type=Path, required=True, help=".npz")
+    arguments.add_argument("--predictions", type=Path, required=True, help="of the figure images")
+    arguments.add_argument("--out", type=Path, required=True, help="SVG to write")
+    with user_errors():
+        plot_heatmaps(**vars(arguments.parse_args()))

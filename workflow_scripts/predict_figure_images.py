@@ -1,0 +1,32 @@
+"""Predict the images of figures 2 to 4: what a word does to the probabilities.
+
+Writes the columns of the images' table and the sigmoid of each output.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import open_by_class, open_images
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+from cxr.nets import load_net
+from cxr.training import best_device, predict_logits
+
+
+def predict_figure_images(net, images, out):
+    net, description = load_net(net)
+    outputs = description["outputs"]
+    device = best_device()
+    logits = predict_logits(net.to(device), open_by_class(images, outputs), device)
+    sigmoids = pd.DataFrame(1 / (1 + np.exp(-logits.astype(np.float64))), columns=outputs)
+    write_table(out, pd.concat([open_images(images)[1], sigmoids], axis=1))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
+    arguments.add_argument("--images", type=Path, required=True, help=".npy of figure images")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        predict_figure_images(**vars(arguments.parse_args()))

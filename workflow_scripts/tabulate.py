@@ -1,0 +1,72 @@
+"""Tables 1 to 3 of the paper, ours beside theirs, and a summary of all nets.
+
+--results holds a folder per net with confusion.csv, metrics.csv and summary.csv. The paper
+prints table 2 and 3 for nets A and C; for others its columns are empty.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from cxr.covid19 import CLASSES
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+
+SCORES = ("recall", "precision", "f1")
+
+
+def tabulate(results, architectures, processes, paper, out):
+    printed = paper["accuracy"]
+    nets = list(architectures)
+    summary = stack(results, nets, "summary")
+    summary["paper_accuracy"] = summary.net.map(printed)
+    write_table(out / "summary.csv", summary)
+
+    table1 = pd.DataFrame({"net": nets})
+    table1["architecture"] = table1.net.map(architectures)
+    table1["training_process"] = table1.net.map(processes)
+    accuracy = ["accuracy", "accuracy_low", "accuracy_high", "paper_accuracy"]
+    write_table(out / "table1.csv", table1.merge(summary[["net", *accuracy]], on="net"))
+
+    table2 = stack(results, nets, "confusion")
+    for number, name in enumerate(CLASSES):
+        table2[f"paper_{name}"] = theirs(table2, printed, paper["confusion"], number).astype(
+            "Int64"
+        )
+    write_table(out / "table2.csv", table2)
+
+    table3 = stack(results, nets, "metrics")
+    for number, score in enumerate(SCORES):
+        table3[f"paper_{score}"] = theirs(table3, printed, paper["metrics"], number)
+    write_table(out / "table3.csv", table3)
+
+
+def stack(results, nets, name):
+    """One table of all nets' NAME.csv, with a first column net."""
+    tables = {net: pd.read_csv(results / net / f"{name}.csv") for net in nets}
+    return pd.concat(tables, names=["net"]).reset_index(level="net").reset_index(drop=True)
+
+
+def theirs(table, printed, values, number):
+    """The paper's value for each row's class, where the paper prints that net's."""
+    column = table["class"].map({name: row[number] for name, row in values.items()})
+    return column.where(table.net.isin(printed))
+
+
+def named(text):
+    name, _, value = text.partition("=")
+    return name, value
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--results", type=Path, required=True, help="holds a folder per net")
+    arguments.add_argument("--architectures", type=named, nargs="+", required=True, metavar="NET=X")
+    arguments.add_argument("--processes", type=named, nargs="+", required=True, metavar="NET=X")
+    arguments.add_argument("--paper", type=json.loads, required=True, help="JSON of its numbers")
+    arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
+    chosen = vars(arguments.parse_args())
+    with user_errors():
+        for key in ("architectures", "processes"):
+            chosen[key] = dict(chosen[key])
+        tabulate(**chosen)
