@@ -14,7 +14,7 @@ include: "rules/pretrain.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/explain.smk"
-include: "rules/tabulate.smk"
+include: "rules/tables.smk"
 
 
 localrules:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from cxr.chestxray14 import FINDINGS, LABELS, read_labels
 from cxr.images import cover, read_grey
+from cxr.logs import InputError
 from cxr.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral
 from draw_phantoms import draw_chestxray14, draw_covid19
 from PIL import Image
@@ -21,7 +22,7 @@ COVID = {
     "viral_pneumonia": 5,
     "covid19_images": 8,
     "laterals": 2,
-    "stored_size": 128,
+    "stored_size": 256,
 }
 
 
@@ -133,7 +134,7 @@ def test_words_are_in_half_of_the_covid19_images_alone(covid19):
     words = boxes[boxes.text.str.len() > 1]
     assert words.image.nunique() == 5 and words.image.str.startswith("COVID-19/").all()
     seduto = words[words.text == "SEDUTO"]
-    assert len(seduto) and (seduto[["x1", "y1"]] <= 64).all(axis=None)
+    assert len(seduto) and (seduto[["x1", "y1"]] <= 128).all(axis=None)
     assert set(boxes.text[boxes.text.str.len() == 1]) <= {"L", "R"}
 
 
@@ -165,6 +166,11 @@ def test_each_finding_has_a_mark_that_shows():
             draw_frontal(marks, 64, np.random.default_rng(0)).astype(int) for marks in ([], [mark])
         )
         assert ill.shape == (64, 64) and np.abs(ill - clear).max() > 20
+
+
+def test_too_few_patients_for_the_archives_are_refused(tmp_path):
+    with pytest.raises(InputError, match="1 patients are too few for 9 archives"):
+        draw_chestxray14(tmp_path, archives=9, patients=1, stored_size=16, seed=0)
 
 
 def test_a_lateral_view_leaves_the_sides_black():

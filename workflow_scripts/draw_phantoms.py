@@ -52,9 +52,9 @@ def draw_chestxray14(folder, archives, patients, stored_size, seed):
                 f"{name},{labels},{follow_up},{patient},{age + follow_up},{sex},"
                 f"{rng.choice(['PA', 'AP'])},{rng.choice(DETECTORS)}"
             )
-    write_whole(folder / "Data_Entry_2017_v2020.csv", "\n".join([HEADER, *rows, ""]))
     if len(continued) < archives:
         raise InputError(f"{patients} patients are too few for {archives} archives")
+    write_whole(folder / "Data_Entry_2017_v2020.csv", "\n".join([HEADER, *rows, ""]))
     # NIH's archives end where they are full: in the middle of a patient.
     ends = [continued[len(continued) * number // archives] for number in range(1, archives)]
     for number, (start, end) in enumerate(zip([0, *ends], [*ends, None], strict=True), 1):
@@ -97,7 +97,7 @@ def draw_covid19(folder, normal, viral_pneumonia, covid19_images, laterals, stor
             else:
                 image = Image.fromarray(draw_frontal(marks, stored_size, rng))
             boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
-            write_whole(folder / path, png(colour(image, covid, rng)))
+            write_whole(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
     write_table(folder / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
     write_table(folder / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
     write_whole(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
@@ -122,13 +122,13 @@ def burn_in(image, word, rng):
     return written
 
 
-def colour(image, covid, rng):
-    """Grey to RGB for a fifth of the images; a quarter of the COVID-19 ones get a tint instead."""
-    draw = rng.random()
-    if covid and draw < 0.25:
+def colour(image, tinted, rng):
+    """The image as stored: RGB if tinted, else grey of mode L or, for a fifth, RGB."""
+    as_rgb = rng.random() < 0.2
+    if tinted:
         channels = [image.point(lambda value, gain=gain: value * gain) for gain in TINT]
         return Image.merge("RGB", channels)
-    return image.convert("RGB") if draw > 0.8 else image
+    return image.convert("RGB") if as_rgb else image
 
 
 def png(image):

@@ -11,7 +11,7 @@ import pandas as pd
 from cxr.arrays import open_images
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.heatmaps import draw_relevance
+from cxr.heatmaps import draw_heatmap
 from cxr.logs import parser, user_errors
 from matplotlib import pyplot as plt
 
@@ -38,14 +38,12 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
     )
     image = pixels[places[0]]
     axes[0].imshow(image, cmap="gray", vmin=0, vmax=255)
-    axes[0].set_title(f"test image, {VERSIONS[SHOWN[figure]]}")
+    axes[0].set_title(f"test image, {VERSIONS[SHOWN[figure]]}\n")
+    axes[0].set_axis_off()
     for panel, row in zip(axes[1:], rows.itertuples(), strict=True):
-        draw_relevance(panel, maps[row.relevance], image)
-        panel.set_title(TITLES[row.method])
-        panel.set_xlabel(f"relevance sum {row.relevance_sum:.3g}, logit {row.logit:.3g}")
-    for panel in axes:
-        panel.set_xticks([])
-        panel.set_yticks([])
+        draw_heatmap(panel, maps[row.relevance], image)
+        sums = f"relevance sum {row.relevance_sum:.3g}, logit {row.logit:.3g}"
+        panel.set_title(f"{TITLES[row.method]}\n{sums}")
     described = probabilities[probabilities.figure == figure]
     lines = [
         f"{VERSIONS[row['version']]}: "

@@ -15,7 +15,7 @@ from cxr.logs import parser, user_errors
 SCORES = ("recall", "precision", "f1")
 
 
-def tabulate(results, architectures, processes, paper, out):
+def write_tables(results, architectures, processes, paper, out):
     printed = paper["accuracy"]
     nets = list(architectures)
     summary = stack(results, nets, "summary")
@@ -69,4 +69,4 @@ if __name__ == "__main__":
     with user_errors():
         for key in ("architectures", "processes"):
             chosen[key] = dict(chosen[key])
-        tabulate(**chosen)
+        write_tables(**chosen)

@@ -1,12 +1,12 @@
 """Tables 1 to 3 and figure 1 of the paper."""
 
 
-rule tabulate:
+rule write_tables:
     input:
         of_nets("confusion.csv"),
         of_nets("metrics.csv"),
         of_nets("summary.csv"),
-        code=code("tabulate"),
+        code=code("write_tables"),
         env=environment("torch"),
     output:
         summary=report(
@@ -34,7 +34,7 @@ rule tabulate:
             caption="captions/table3.rst",
         ),
     log:
-        "results/logs/tabulate.log",
+        "results/logs/write_tables.log",
     conda:
         "../envs/torch.yaml"
     params:
@@ -53,7 +53,7 @@ rule tabulate:
     message:
         "Writing tables 1 to 3"
     shell:
-        "{TORCH} {SCRIPTS}/tabulate.py --results results {params.nets} --paper {params.paper}"
+        "{TORCH} {SCRIPTS}/write_tables.py --results results {params.nets} --paper {params.paper}"
         " --out {params.folder} &> {log}"
 
 

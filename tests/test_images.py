@@ -1,0 +1,95 @@
+"""Images become grey squares whatever they are stored as."""
+
+import io
+
+import numpy as np
+import pytest
+
+Image = pytest.importorskip("PIL.Image")
+pd = pytest.importorskip("pandas")
+from cxr.images import UnreadableImage, cover, normalise, read_grey, to_square  # noqa: E402
+from prepare_covid19 import prepare_covid19  # noqa: E402
+
+
+def stored(image, kind="PNG"):
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    buffer.seek(0)
+    return buffer
+
+
+@pytest.fixture
+def grey():
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
+def test_grey_in_any_mode_reads_the_same(grey, mode):
+    assert (np.asarray(read_grey(stored(grey.convert(mode)))) == np.asarray(grey)).all()
+
+
+def test_transparent_pixels_are_black(grey):
+    transparent = grey.convert("RGBA")
+    transparent.putalpha(0)
+    assert not np.asarray(read_grey(stored(transparent))).any()
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n cut short"])
+def test_what_is_no_image_is_refused(content):
+    with pytest.raises(UnreadableImage):
+        read_grey(io.BytesIO(content))
+
+
+def test_a_truncated_image_is_refused(grey):
+    with pytest.raises(UnreadableImage):
+        read_grey(io.BytesIO(stored(grey).getvalue()[:-400]))
+
+
+def test_resizing_is_pil_s_bilinear(grey):
+    expected = np.asarray(grey.resize((16, 16), Image.Resampling.BILINEAR))
+    assert (to_square(grey, 16) == expected).all()
+
+
+def test_cover_blackens_the_box_and_nothing_else(grey):
+    covered, before = np.asarray(cover(grey, [(3, 5, 10, 9)])), np.asarray(grey)
+    assert not covered[5:9, 3:10].any()
+    changed = covered != before
+    changed[5:9, 3:10] = False
+    assert not changed.any()
+
+
+def test_normalise_matches_the_formula():
+    pixels = np.full((1, 1, 1), 255, dtype=np.uint8)
+    assert normalise(pixels)[0, 0, 0] == pytest.approx(
+        [(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225]
+    )
+
+
+def test_words_are_covered_in_the_edited_test_images_alone(tmp_path, grey):
+    rows = []
+    for split in ("train", "val", "test"):
+        name = f"NORMAL/NORMAL ({split}).png"
+        (tmp_path / "NORMAL").mkdir(exist_ok=True)
+        grey.save(tmp_path / name)
+        rows.append((name, "normal", split))
+    pd.DataFrame(rows, columns=["image", "class", "split"]).to_csv(tmp_path / "split.csv")
+    boxes = [(row[0], 0, 0, 20, 20, "SEDUTO") for row in rows]
+    columns = ["image", "x0", "y0", "x1", "y1", "text"]
+    pd.DataFrame(boxes, columns=columns).to_csv(tmp_path / "boxes.csv", index=False)
+    out = {
+        name: tmp_path / f"{name}.npy" for name in ("train", "val", "test_unedited", "test_edited")
+    }
+    prepare_covid19(
+        folder=tmp_path,
+        split=tmp_path / "split.csv",
+        size=40,
+        text_boxes=tmp_path / "boxes.csv",
+        out_boxes=tmp_path / "out_boxes.csv",
+        **out,
+    )
+    pixels = {name: np.load(path)[0] for name, path in out.items()}
+    for name in ("train", "val", "test_unedited"):
+        assert (pixels[name] == np.asarray(grey)).all(), name
+    assert not pixels["test_edited"][:20, :20].any()
+    assert (pixels["test_edited"][20:] == np.asarray(grey)[20:]).all()
+    assert pd.read_csv(tmp_path / "out_boxes.csv").origin.unique().tolist() == ["hand"]

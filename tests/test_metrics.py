@@ -1,0 +1,111 @@
+"""Fed with the paper's table 2, the scores are those of its table 3."""
+
+import numpy as np
+import pytest
+
+pd = pytest.importorskip("pandas")
+pytest.importorskip("sklearn")
+from cxr.covid19 import CLASSES  # noqa: E402
+from cxr.logs import InputError  # noqa: E402
+from cxr.metrics import (  # noqa: E402
+    class_scores,
+    confusion,
+    expected_calibration_error,
+    metrics,
+    proportion_interval,
+    summary,
+)
+from evaluate import evaluate  # noqa: E402
+from sklearn.metrics import precision_recall_fscore_support  # noqa: E402
+
+TABLE_2 = np.array([[60, 0, 0], [0, 60, 0], [1, 0, 59]])
+
+
+def predictions(counts):
+    rows = [
+        (f"{true}{number}", true, predicted)
+        for i, true in enumerate(CLASSES)
+        for j, predicted in enumerate(CLASSES)
+        for number in range(counts[i][j])
+    ]
+    table = pd.DataFrame(rows, columns=["image", "class", "predicted"])
+    for name in CLASSES:
+        table[name] = np.where(table.predicted == name, 0.9, 0.05)
+    return table
+
+
+def test_table_3_of_the_paper():
+    table = metrics(predictions(TABLE_2), seed=0)
+    scores = table[["recall", "precision", "f1"]].round(3).to_numpy()
+    # The paper prints 0.991 as F1 of COVID-19, computed from a rounded recall.
+    expected = [[1, 0.984, 0.992], [1, 1, 1], [0.983, 1, 0.992], [0.994, 0.995, 0.994]]
+    assert scores.tolist() == expected
+    assert table.n.tolist() == [60, 60, 60, 180]
+
+
+def test_scores_equal_scikit_learn_s():
+    counts = np.random.default_rng(0).integers(0, 20, (3, 3))
+    table = predictions(counts)
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        table["class"], table.predicted, labels=CLASSES
+    )
+    assert class_scores(counts)[:3] == pytest.approx(np.stack([recall, precision, f1], axis=1))
+    assert (confusion(table)[list(CLASSES)].to_numpy() == counts).all()
+
+
+def test_accuracy_has_its_exact_interval():
+    row = summary(predictions(TABLE_2)).iloc[0]
+    interval = [f"{row[name]:.4f}" for name in ("accuracy", "accuracy_low", "accuracy_high")]
+    assert interval == ["0.9944", "0.9694", "0.9999"]
+    assert (row.n, row.errors) == (180, 1)
+
+
+def test_intervals_hold_the_scores_and_follow_the_seed():
+    table = predictions([[50, 6, 4], [5, 52, 3], [9, 1, 50]])
+    first, again, other = (metrics(table, seed) for seed in (0, 0, 1))
+    for name in ("recall", "precision", "f1"):
+        assert (first[f"{name}_low"] < first[name]).all()
+        assert (first[name] < first[f"{name}_high"]).all()
+    pd.testing.assert_frame_equal(first, again)
+    assert not first.f1_low.equals(other.f1_low)
+
+
+def test_interval_of_no_trial_is_not_a_number():
+    assert np.isnan(proportion_interval(0, 0)).all()
+
+
+def test_calibration_error_by_hand():
+    confidence, right = np.array([0.95, 0.95, 0.55]), np.array([True, False, True])
+    assert expected_calibration_error(confidence, right) == pytest.approx(
+        2 / 3 * 0.45 + 1 / 3 * 0.45
+    )
+
+
+def run(tmp_path, table, name="predictions.csv"):
+    table.to_csv(tmp_path / name, index=False)
+    paths = [tmp_path / f"{out}.csv" for out in ("confusion", "metrics", "summary")]
+    evaluate(tmp_path / name, *paths, seed=0)
+    return pd.read_csv(paths[0])
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "predictions.csv.gz"])
+def test_last_phase_and_edited_images_count(tmp_path, name):
+    good = predictions(TABLE_2).assign(phase=4, version="edited")
+    bad = predictions([[0, 60, 0], [60, 0, 0], [60, 0, 0]])
+    table = pd.concat(
+        [bad.assign(phase=1, version="edited"), good, bad.assign(phase=4, version="unedited")]
+    )
+    assert (run(tmp_path, table, name)[list(CLASSES)].to_numpy() == TABLE_2).all()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"class": "flu"}, "unknown class 'flu'"),
+        ({"covid19": np.nan}, "not finite"),
+    ],
+)
+def test_bad_predictions_are_refused(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        run(tmp_path, predictions(TABLE_2).assign(**change))
+    assert not (tmp_path / "confusion.csv").exists()

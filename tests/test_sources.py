@@ -1,0 +1,112 @@
+"""Downloads end in the right file or in a clear error, never in a wrong file."""
+
+import functools
+import hashlib
+import threading
+import zipfile
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+pytest.importorskip("pooch")
+from cxr.logs import InputError
+from download import download
+from download_covid19 import download_covid19
+from PIL import Image
+
+FOLDERS = {"normal": "NORMAL", "viral_pneumonia": "Viral Pneumonia", "covid19": "COVID-19"}
+CONTENT = b"an archive" * 1000
+SUMS = {
+    "md5": hashlib.md5(CONTENT).hexdigest(),
+    "sha256": hashlib.sha256(CONTENT).hexdigest(),
+    "sha256_prefix": hashlib.sha256(CONTENT).hexdigest()[:8],
+    "git_blob": hashlib.sha1(b"blob 10000\0" + CONTENT).hexdigest(),
+    "bytes": len(CONTENT),
+}
+
+
+class QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    """URL of a server of the folder served, which holds one file."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "file").write_bytes(CONTENT)
+    (folder / "page").write_text("<!DOCTYPE html><html>Sign in</html>")
+    handler = functools.partial(QuietHandler, directory=folder)
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+@pytest.mark.parametrize("kind", SUMS)
+def test_right_sum(server, tmp_path, kind):
+    download(tmp_path / "out", url=f"{server}/file", **{kind: SUMS[kind]})
+    assert (tmp_path / "out").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("kind", SUMS)
+@pytest.mark.parametrize("local", [False, True])
+def test_wrong_sum_leaves_nothing(server, tmp_path, kind, local):
+    wrong = 7 if kind == "bytes" else "0" * len(SUMS[kind])
+    source = {"local": tmp_path / "served/file"} if local else {"url": f"{server}/file"}
+    with pytest.raises(InputError, match=f"{kind} is {SUMS[kind]}|expected {wrong}"):
+        download(tmp_path / "out", **source, **{kind: wrong})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
+
+
+@pytest.mark.parametrize(
+    ("page", "error"), [("missing", OSError), ("page", InputError)], ids=["404", "html"]
+)
+def test_no_file_behind_the_url(server, tmp_path, page, error):
+    with pytest.raises(error):
+        download(tmp_path / "out", url=f"{server}/{page}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_local_file(tmp_path):
+    with pytest.raises(InputError, match="no such file"):
+        download(tmp_path / "out", local=tmp_path / "nothing")
+
+
+@pytest.fixture
+def database(tmp_path):
+    """The COVID-19 database as Kaggle's zip unpacks: the class folders inside another folder."""
+    root = tmp_path / "kaggle" / "COVID-19 Radiography Database"
+    for folder in FOLDERS.values():
+        (root / folder).mkdir(parents=True)
+        Image.new("L", (4, 4)).save(root / folder / f"{folder}(69).png")
+    return tmp_path / "kaggle"
+
+
+def listed(tmp_path, source):
+    download_covid19(tmp_path / "covid19", tmp_path / "covid19.csv", FOLDERS, local=source)
+    lines = (tmp_path / "covid19.csv").read_text().splitlines()
+    assert all((tmp_path / "covid19" / line.split(",")[0]).exists() for line in lines[1:])
+    return [line.split(",")[:2] for line in lines[1:]]
+
+
+EXPECTED = [[f"{folder}/{folder}(69).png", name] for name, folder in FOLDERS.items()]
+
+
+def test_database_as_a_folder(database, tmp_path):
+    assert listed(tmp_path, database) == EXPECTED
+
+
+def test_database_as_a_zip_file(database, tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for path in database.rglob("*.png"):
+            archive.write(path, path.relative_to(database))
+    assert listed(tmp_path, tmp_path / "archive.zip") == EXPECTED
+
+
+def test_another_folder_is_refused(tmp_path):
+    (tmp_path / "other" / "cats").mkdir(parents=True)
+    with pytest.raises(InputError, match="found cats"):
+        listed(tmp_path, tmp_path / "other")
+    assert not (tmp_path / "covid19.csv").exists()
