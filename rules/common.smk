@@ -106,6 +106,11 @@ def is_phantom(path):
     return Path(path).parts[0] == "phantoms"
 
 
+def is_folder(path):
+    """Whether a local source is a folder of images rather than a file."""
+    return not Path(path).suffix
+
+
 def phantoms(settings):
     """Files that the configuration expects of draw_phantoms; none in the real study."""
     local = [

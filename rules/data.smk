@@ -12,7 +12,7 @@ rule draw_phantoms:
         code=code("draw_phantoms"),
         env=environment("torch"),
     output:
-        phantoms(config),
+        [directory(path) if is_folder(path) else path for path in phantoms(config)],
     log:
         "results/logs/draw_phantoms.log",
     params:
@@ -21,7 +21,7 @@ rule draw_phantoms:
         "Drawing radiograph-like phantoms in the layouts of the real data sets"
     shell:
         "{TORCH} {SCRIPTS}/draw_phantoms.py --chestxray14 phantoms/chestxray14"
-        " --covid19 phantoms/covid19 {params.options} &> {log}"
+        " --covid19 phantoms/covid19 --lists phantoms {params.options} &> {log}"
 
 
 rule download:

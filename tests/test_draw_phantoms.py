@@ -36,7 +36,7 @@ def chestxray14(tmp_path_factory):
 @pytest.fixture(scope="module")
 def covid19(tmp_path_factory):
     folder = tmp_path_factory.mktemp("covid19")
-    draw_covid19(folder, **COVID, seed=0)
+    draw_covid19(folder, folder, **COVID, seed=0)
     return folder
 
 
@@ -149,14 +149,12 @@ def test_tint_is_of_covid19_alone_and_vanishes_in_grey(covid19):
 
 
 def test_a_seed_gives_the_same_bytes_and_another_seed_others(chestxray14, covid19, tmp_path):
-    for folder, draw, settings in (
-        (chestxray14, draw_chestxray14, CHESTXRAY14),
-        (covid19, draw_covid19, COVID),
-    ):
-        draw(tmp_path / "same" / folder.name, **settings, seed=0)
-        assert files(tmp_path / "same" / folder.name) == files(folder)
-        draw(tmp_path / "other" / folder.name, **settings, seed=1)
-        assert files(tmp_path / "other" / folder.name) != files(folder)
+    for name, seed in (("same", 0), ("other", 1)):
+        draw_chestxray14(tmp_path / name / "nih", **CHESTXRAY14, seed=seed)
+        draw_covid19(tmp_path / name / "kaggle", tmp_path / name / "kaggle", **COVID, seed=seed)
+    for drawn, folder in ((chestxray14, "nih"), (covid19, "kaggle")):
+        assert files(tmp_path / "same" / folder) == files(drawn)
+        assert files(tmp_path / "other" / folder) != files(drawn)
 
 
 def test_each_finding_has_a_mark_that_shows():

@@ -71,7 +71,9 @@ def draw_findings(deck, rng):
     return sorted(set(findings))
 
 
-def draw_covid19(folder, normal, viral_pneumonia, covid19_images, laterals, stored_size, seed):
+def draw_covid19(
+    folder, lists, normal, viral_pneumonia, covid19_images, laterals, stored_size, seed
+):
     """Class folders and README like Kaggle's version 1, and two lists as if made by hand.
 
     Kaggle's tables of metadata (xlsx) are left out: nothing here reads or writes that format.
@@ -98,8 +100,8 @@ def draw_covid19(folder, normal, viral_pneumonia, covid19_images, laterals, stor
                 image = Image.fromarray(draw_frontal(marks, stored_size, rng))
             boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
             write_whole(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
-    write_table(folder / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
-    write_table(folder / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
+    write_table(lists / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
+    write_table(lists / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
     write_whole(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
 
 
@@ -159,6 +161,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--chestxray14", type=Path, required=True, help="folder to write")
     arguments.add_argument("--covid19", type=Path, required=True, help="folder to write")
+    arguments.add_argument("--lists", type=Path, help="folder of the two lists; default: --covid19")
     for name, value, what in (
         ("archives", 3, "of ChestX-ray14"),
         ("patients", 120, "of ChestX-ray14, with 1 to 4 images each"),
@@ -175,6 +178,7 @@ if __name__ == "__main__":
     shared = {name: given.pop(name) for name in ("stored_size", "seed")}
     chestxray14 = {name: given.pop(name) for name in ("archives", "patients")}
     folders = given.pop("chestxray14"), given.pop("covid19")
+    lists = given.pop("lists") or folders[1]
     with user_errors():
         draw_chestxray14(folders[0], **chestxray14, **shared)
-        draw_covid19(folders[1], **given, **shared)
+        draw_covid19(folders[1], lists, **given, **shared)

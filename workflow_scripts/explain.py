@@ -36,8 +36,8 @@ def explain(model, images, relevance, table, methods, threads):
     rows = rows.rename(columns={"class": "true_class", "explain": "class"})
     neurons = [outputs.index(name) for name in rows["class"]]
     maps, explained = {}, []
-    for method in methods:
-        found, logits = relevance_maps(model, np.array(pixels), neurons, method, threads)
+    by_method = relevance_maps(model, np.array(pixels), neurons, methods, threads)
+    for method, (found, logits) in by_method.items():
         names = [f"{place:03d}_{name}_{method}" for place, name in enumerate(rows["class"])]
         sums = found.sum(axis=(1, 2), dtype=np.float64)
         if not np.isfinite(sums).all():

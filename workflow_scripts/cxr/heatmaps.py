@@ -1,6 +1,8 @@
 """Pictures of relevance: red speaks for the class, blue against it."""
 
 import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from cxr.files import whole
@@ -16,27 +18,27 @@ def draw_heatmap(axes, relevance, pixels=None, limit=None):
     """Draw relevance (s, s) on matplotlib axes, over the radiograph uint8 (s, s) where given.
 
     The scale is symmetric, -limit to limit; the weaker the relevance, the more shows through.
-    Returns what was drawn, for a colour bar.
+    Returns the colours and scale, for Figure.colorbar.
     """
     limit = limit or colour_limit(relevance)
-    opacity = None
+    scale = ScalarMappable(Normalize(-limit, limit), cmap="bwr")
+    colours = scale.to_rgba(relevance)
     if pixels is not None:
         axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-        opacity = np.clip(np.abs(relevance) / limit, 0, 1)
+        colours[..., 3] = np.clip(np.abs(relevance) / limit, 0, 1)
+    axes.imshow(colours)
     axes.set_axis_off()
-    return axes.imshow(relevance, cmap="bwr", vmin=-limit, vmax=limit, alpha=opacity)
+    return scale
 
 
 def save_heatmap(path, relevance, pixels):
     """Write a PNG: the radiograph, the relevance, and the relevance over the radiograph."""
-    figure = Figure(figsize=(9, 3), layout="constrained")
+    figure = Figure(figsize=(9, 2.6), layout="constrained")
     plain, alone, over = figure.subplots(1, 3)
     plain.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     plain.set_axis_off()
     draw_heatmap(alone, relevance)
-    drawn = draw_heatmap(over, relevance, pixels)
-    drawn.set_alpha(None)  # the colour bar is opaque
-    figure.colorbar(drawn, ax=over, label="relevance")
-    drawn.set_alpha(np.clip(np.abs(relevance) / drawn.get_clim()[1], 0, 1))
+    scale = draw_heatmap(over, relevance, pixels)
+    figure.colorbar(scale, ax=over, label="relevance")
     with whole(path) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Software": None})

@@ -32,30 +32,38 @@ from keras.src.engine import base_layer_utils
 from tensorflow import keras
 
 from cxr.images import normalise
-from cxr.keras_conversion import load_net, use_threads
+from cxr.keras_conversion import load_net
 from cxr.logs import progress
 
 METHODS = ("preset_a_flat", "preset_a_flat_conserving")
 
 
-def relevance_maps(model, pixels, outputs, method, threads=1):
-    """Relevance of one output's logit for each image: (relevance, logits).
+def relevance_maps(model, pixels, outputs, methods, threads=1):
+    """Relevance of one output's logit for each image: {method: (relevance, logits)}.
 
     model: path of a Keras net. pixels: uint8 (n, size, size). outputs: n numbers of output neurons.
-    Returns float32 (n, size, size), summed over the three equal channels, and float32 (n,).
+    relevance is float32 (n, size, size), summed over the three equal channels; logits float32 (n,).
+    Each method has a process of its own, as many at a time as there are threads.
     """
     # spawn: a fork of a process in which TensorFlow has started hangs.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as process:
-        return process.submit(_relevance_maps, model, pixels, outputs, method, threads).result()
+    at_once = min(threads, len(methods))
+    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as processes:
+        jobs = {
+            method: processes.submit(
+                _relevance_maps, model, pixels, outputs, method, threads // at_once
+            )
+            for method in methods
+        }
+        return {method: job.result() for method, job in jobs.items()}
 
 
 def _relevance_maps(model, pixels, outputs, method, threads):
     warnings.filterwarnings("ignore", module="innvestigate|keras")
-    use_threads(threads)
     tf.compat.v1.disable_eager_execution()
     # Without it, Keras runs a session for each constant of the reversed graph: minutes to hours.
     base_layer_utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
+    tf.compat.v1.keras.backend.set_session(tf.compat.v1.Session(config=session_settings(threads)))
     net, _ = load_net(model)
     analyzer = build_analyzer(net, method)
     relevance = np.empty(pixels.shape, dtype=np.float32)
@@ -66,6 +74,15 @@ def _relevance_maps(model, pixels, outputs, method, threads):
         relevance[place] = analyzer.analyze(image, neuron_selection=[output])[0].sum(axis=-1)
         logits[place] = net.predict_on_batch(image)[0, output]
     return relevance, logits
+
+
+def session_settings(threads):
+    """Settings of a graph that runs for few images: to optimise it would take longer."""
+    settings = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1
+    )
+    settings.graph_options.rewrite_options.disable_meta_optimizer = True
+    return settings
 
 
 def build_analyzer(net, method):
