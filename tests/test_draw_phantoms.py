@@ -105,10 +105,19 @@ def test_covid19_has_the_files_of_kaggle(covid19):
     images = {f"{folder}/{name}" for folder, listed in names.items() for name in listed}
     assert {name for name in found if name.endswith(".png")} == images
     assert set(found) - images == {
+        "COVID-19.metadata.xlsx",
+        "NORMAL.metadata.xlsx",
+        "Viral Pneumonia.matadata.xlsx",
         "README.md.txt",
         "lateral_views.csv",
         "text_boxes.csv",
     }
+
+
+def test_metadata_lists_every_image(covid19):
+    table = pd.read_excel(covid19 / "COVID-19.metadata.xlsx")
+    assert list(table) == ["FILE NAME", "FORMAT", "SIZE", "URL"]
+    assert all((covid19 / "COVID-19" / f"{name}.png").is_file() for name in table["FILE NAME"])
 
 
 def test_lateral_views_are_covid19_images(covid19):
@@ -153,8 +162,13 @@ def test_a_seed_gives_the_same_bytes_and_another_seed_others(chestxray14, covid1
         draw_chestxray14(tmp_path / name / "nih", **CHESTXRAY14, seed=seed)
         draw_covid19(tmp_path / name / "kaggle", tmp_path / name / "kaggle", **COVID, seed=seed)
     for drawn, folder in ((chestxray14, "nih"), (covid19, "kaggle")):
-        assert files(tmp_path / "same" / folder) == files(drawn)
-        assert files(tmp_path / "other" / folder) != files(drawn)
+        assert undated(tmp_path / "same" / folder) == undated(drawn)
+        assert undated(tmp_path / "other" / folder) != undated(drawn)
+
+
+def undated(folder):
+    """Contents of the files that hold no date."""
+    return {name: content for name, content in files(folder).items() if "xlsx" not in name}
 
 
 def test_each_finding_has_a_mark_that_shows():

@@ -2,7 +2,8 @@
 
 For the demo and the tests, which need images that anyone may have and any machine can make.
 Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
-COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes.
+COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes, but for
+the metadata tables, which are dated.
 """
 
 import gzip
@@ -24,6 +25,11 @@ HEADER = (  # of Data_Entry_2017_v2020.csv: commas inside brackets make 9 names 
 )
 DETECTORS = ("2500,2048,0.168,0.168", "3056,2544,0.139,0.139", "2048,2500,0.171,0.171")
 WORDS = ("SEDUTO", "PORTABLE", "AP SUPINE")
+METADATA = {  # Kaggle's names, the misspelt one too
+    "COVID-19": "COVID-19.metadata.xlsx",
+    "NORMAL": "NORMAL.metadata.xlsx",
+    "Viral Pneumonia": "Viral Pneumonia.matadata.xlsx",
+}
 TINT = (1.03, 1.0, 0.93)  # of red, green, blue; keeps luma
 LATERAL_COLUMNS = ["image", "reason"]
 BOX_COLUMNS = ["image", "x0", "y0", "x1", "y1", "text"]
@@ -74,10 +80,7 @@ def draw_findings(deck, rng):
 def draw_covid19(
     folder, lists, normal, viral_pneumonia, covid19_images, laterals, stored_size, seed
 ):
-    """Class folders and README like Kaggle's version 1, and two lists as if made by hand.
-
-    Kaggle's tables of metadata (xlsx) are left out: nothing here reads or writes that format.
-    """
+    """Class folders, metadata and README like Kaggle's version 1, and two lists as if by hand."""
     rng = np.random.default_rng([seed, 19])
     n_covid19 = covid19_images + laterals
     lateral_views, boxes = [], []
@@ -90,9 +93,11 @@ def draw_covid19(
         lateral = rng.permutation(n_images)[:n_lateral]
         worded = rng.permutation(n_images)[:n_worded]
         words = {image: WORDS[place % len(WORDS)] for place, image in enumerate(worded)}
+        files = []
         for number in progress(range(n_images), name):
             blank = "" if covid and number % 7 == 3 else " "  # Kaggle's names vary as well
-            path = f"{name}/{name}{blank}({number + 1}).png"
+            files.append(f"{name}{blank}({number + 1})")
+            path = f"{name}/{files[-1]}.png"
             if number in lateral:
                 lateral_views.append((path, "side view"))
                 image = Image.fromarray(draw_lateral(stored_size, rng))
@@ -100,6 +105,11 @@ def draw_covid19(
                 image = Image.fromarray(draw_frontal(marks, stored_size, rng))
             boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
             write_whole(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
+        metadata = pd.DataFrame({"FILE NAME": files})
+        metadata["FORMAT"], metadata["SIZE"] = "PNG", f"{stored_size}*{stored_size}"
+        metadata["URL"] = "drawn"
+        with whole(folder / METADATA[name]) as temporary:
+            metadata.to_excel(temporary, index=False)
     write_table(lists / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
     write_table(lists / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
     write_whole(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")

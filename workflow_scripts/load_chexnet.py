@@ -7,8 +7,9 @@ the classes of a DenseNet are allowed.
 from pathlib import Path
 
 from cxr import chexnet
+from cxr.descriptions import write_record
 from cxr.logs import parser, user_errors
-from cxr.nets import save_net, write_record
+from cxr.nets import save_net
 
 
 def load_chexnet(checkpoint, outputs, image_size, out):

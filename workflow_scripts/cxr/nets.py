@@ -4,7 +4,6 @@ A net is stored as safetensors: the state dict, and one metadata entry `net`, a 
 (architecture, outputs in order, ...). Nothing is pickled.
 """
 
-import hashlib
 import json
 import re
 from pathlib import Path
@@ -15,13 +14,9 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
+from cxr.descriptions import NetError, read_description
 from cxr.files import write_whole
 from cxr.images import IMAGENET_MEAN, IMAGENET_STD
-from cxr.logs import InputError
-
-
-class NetError(InputError):
-    """Weights or a description that do not fit the net they are meant for."""
 
 
 def create(architecture, n_outputs):
@@ -92,24 +87,6 @@ def save_net(path, net, description):
     }
     # One metadata key: safetensors writes several in no fixed order, and bytes should be equal.
     write_whole(path, save(tensors, metadata={"net": json.dumps(description, sort_keys=True)}))
-
-
-def write_record(path, net_path, description, source):
-    """Write the JSON beside a net that others start from: what it is, where from, its sha256."""
-    digest = hashlib.sha256(Path(net_path).read_bytes()).hexdigest()
-    record = description | {"source": source, "sha256": digest}
-    write_whole(path, json.dumps(record, indent=2) + "\n")
-
-
-def read_description(path):
-    """The description stored with the weights at path. Raises NetError if there is none."""
-    with safe_open(path, framework="pt") as file:
-        metadata = file.metadata() or {}
-    if "net" not in metadata:
-        raise NetError(
-            f"{path}: no description of the net in its metadata; not written by this workflow"
-        )
-    return json.loads(metadata["net"])
 
 
 def load_net(path):

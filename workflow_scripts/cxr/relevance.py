@@ -43,27 +43,25 @@ def relevance_maps(model, pixels, outputs, methods, threads=1):
 
     model: path of a Keras net. pixels: uint8 (n, size, size). outputs: n numbers of output neurons.
     relevance is float32 (n, size, size), summed over the three equal channels; logits float32 (n,).
-    Each method has a process of its own, as many at a time as there are threads.
+    Each method has a process of its own of one thread, so that results don't depend on threads;
+    so many run at a time.
     """
     # spawn: a fork of a process in which TensorFlow has started hangs.
     context = multiprocessing.get_context("spawn")
-    at_once = min(threads, len(methods))
-    with ProcessPoolExecutor(at_once, mp_context=context, max_tasks_per_child=1) as processes:
+    with ProcessPoolExecutor(threads, mp_context=context, max_tasks_per_child=1) as processes:
         jobs = {
-            method: processes.submit(
-                _relevance_maps, model, pixels, outputs, method, threads // at_once
-            )
+            method: processes.submit(_relevance_maps, model, pixels, outputs, method)
             for method in methods
         }
         return {method: job.result() for method, job in jobs.items()}
 
 
-def _relevance_maps(model, pixels, outputs, method, threads):
+def _relevance_maps(model, pixels, outputs, method):
     warnings.filterwarnings("ignore", module="innvestigate|keras")
     tf.compat.v1.disable_eager_execution()
     # Without it, Keras runs a session for each constant of the reversed graph: minutes to hours.
     base_layer_utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
-    tf.compat.v1.keras.backend.set_session(tf.compat.v1.Session(config=session_settings(threads)))
+    tf.compat.v1.keras.backend.set_session(tf.compat.v1.Session(config=session_settings()))
     net, _ = load_net(model)
     analyzer = build_analyzer(net, method)
     relevance = np.empty(pixels.shape, dtype=np.float32)
@@ -76,10 +74,10 @@ def _relevance_maps(model, pixels, outputs, method, threads):
     return relevance, logits
 
 
-def session_settings(threads):
-    """Settings of a graph that runs for few images: to optimise it would take longer."""
+def session_settings():
+    """One thread, and no optimising: for few images that takes longer than it saves."""
     settings = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=threads, inter_op_parallelism_threads=1
+        intra_op_parallelism_threads=1, inter_op_parallelism_threads=1
     )
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
     return settings
