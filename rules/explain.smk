@@ -14,6 +14,7 @@ rule export_onnx:
         logits="results/{net}/logits.csv",
     log:
         "results/logs/export_onnx/{net}.log",
+    priority: 10
     conda:
         "../envs/torch.yaml"
     resources:
@@ -35,6 +36,7 @@ rule convert_keras:
         "results/{net}/model.h5",
     log:
         "results/logs/convert_keras/{net}.log",
+    priority: 10
     conda:
         "../envs/keras.yaml"
     resources:
@@ -66,6 +68,7 @@ rule check_conversion:
         ),
     log:
         "results/logs/check_conversion/{net}.log",
+    priority: 10
     conda:
         "../envs/keras.yaml"
     resources:
@@ -144,6 +147,7 @@ rule explain:
         "results/logs/explain/{net}.log",
     benchmark:
         "results/benchmarks/explain/{net}.tsv"
+    priority: 10
     conda:
         "../envs/keras.yaml"
     resources:

@@ -38,6 +38,7 @@ rule pretrain_phase:
         "results/logs/pretrain_phase/{name}_phase{phase}.log",
     benchmark:
         "results/benchmarks/pretrain_phase/{name}_phase{phase}.tsv"
+    priority: 20
     conda:
         "../envs/torch.yaml"
     threads: 1  # nets train side by side; more threads for one: --set-threads pretrain_phase=8

@@ -39,6 +39,7 @@ rule train_phase:
         "results/logs/train_phase/{net}_phase{phase}.log",
     benchmark:
         "results/benchmarks/train_phase/{net}_phase{phase}.tsv"
+    priority: 20  # the long chains first
     conda:
         "../envs/torch.yaml"
     threads: 1  # nets train side by side; more threads for one: --set-threads train_phase=8

@@ -34,7 +34,7 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
     rows = table[(table.figure == figure) & (table.version == SHOWN[figure])]
     maps = np.load(relevance)
     drawing, axes = plt.subplots(
-        1, 1 + len(rows), figsize=(3.2 * (1 + len(rows)), 3.9), layout="constrained"
+        1, 1 + len(rows), figsize=(3.2 * (1 + len(rows)), 4.7), layout="compressed"
     )
     image = pixels[places[0]]
     axes[0].imshow(image, cmap="gray", vmin=0, vmax=255)

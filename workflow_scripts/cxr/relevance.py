@@ -5,8 +5,9 @@ Methods:
     norm rule doesn't conserve relevance, and its Flat rule never fires behind a padding layer,
     so that heatmaps of padded nets are those of preset_a.
   preset_a_flat_conserving: the same rules for Dense layers (epsilon 0.1) and convolutions (alpha 1,
-    beta 0), but relevance passes through batch norm, and Flat holds for the first convolution.
-    What is lost to the relevance is what biases, epsilon and padding take.
+    beta 0), but relevance passes through batch norm, and Flat holds for the first convolution, over
+    the pixels of the image alone. Up to what biases take, relevance sums to logit^2 / (|logit| +
+    0.1); 0.1 is epsilon.
 
 Building an analyzer switches TensorFlow to graph mode for the whole process: relevance_maps does
 it in a process of its own.
@@ -27,6 +28,7 @@ from innvestigate.analyzer.relevance_based.relevance_rule import (
     EpsilonRule,
     FlatRule,
 )
+from innvestigate.backend import gradients, safe_divide
 from innvestigate.backend.graph import ReverseMappingBase
 from keras.src.engine import base_layer_utils
 from tensorflow import keras
@@ -89,7 +91,7 @@ def build_analyzer(net, method):
         return LRPSequentialPresetAFlat(net, neuron_selection_mode="index")
     if method == "preset_a_flat_conserving":
         rules = [
-            (is_first_convolution, FlatRule),
+            (is_first_convolution, FlatOnImageRule),
             (lambda layer: isinstance(layer, keras.layers.Conv2D), Alpha1Beta0Rule),
             (lambda layer: isinstance(layer, keras.layers.Dense), Epsilon01Rule),
         ]
@@ -97,15 +99,31 @@ def build_analyzer(net, method):
     raise ValueError(f"method {method!r}; expected one of {METHODS}")
 
 
+def padding_of_image(layer):
+    """The padding layers between the image and a layer, in order; None if others are there too."""
+    padding = []
+    before = layer.input._keras_history.layer
+    while isinstance(before, keras.layers.ZeroPadding2D):
+        padding.insert(0, before)
+        before = before.input._keras_history.layer
+    return padding if isinstance(before, keras.layers.InputLayer) else None
+
+
 def is_first_convolution(layer):
     """Whether a layer sees the image, through padding at most."""
-    while True:
-        before = layer.input._keras_history.layer
-        if isinstance(before, keras.layers.InputLayer):
-            return True
-        if not isinstance(before, keras.layers.ZeroPadding2D):
-            return False
-        layer = before
+    return padding_of_image(layer) is not None
+
+
+class FlatOnImageRule(FlatRule):
+    """Shares relevance out evenly among the pixels under the kernel; padding gets none."""
+
+    def apply(self, inputs, _outputs, relevance, state):
+        padding = padding_of_image(state["layer"])
+        ones = tf.ones_like(padding[0].input if padding else inputs[0])
+        for layer in padding:
+            ones = layer(ones)
+        shares = safe_divide(relevance[0], self._layer_wo_act_b(ones))
+        return gradients(inputs, [self._layer_wo_act_b(inputs[0])], [shares])
 
 
 class Epsilon01Rule(EpsilonRule):
