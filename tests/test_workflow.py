@@ -14,8 +14,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-pytest.importorskip("snakemake", reason="runs in the controller's environment")
-
 ROOT = Path(__file__).parent.parent
 NETS = ["netA", "netB", "netC", "netD", "netE", "netF"]
 
