@@ -150,6 +150,7 @@ rule explain:
     priority: 10
     conda:
         "../envs/keras.yaml"
+    threads: 2  # one per method; results don't depend on it
     resources:
         mem_mb=12000,
         runtime=60,
@@ -159,7 +160,8 @@ rule explain:
         "Explaining {wildcards.net} by layer-wise relevance propagation"
     shell:
         "{KERAS} {SCRIPTS}/explain.py --model {input.model} --images {input.images}"
-        " {params.methods} --relevance {output.relevance} --table {output.table} &> {log}"
+        " {params.methods} --relevance {output.relevance} --table {output.table}"
+        " --threads {threads} &> {log}"
 
 
 rule plot_heatmaps:
