@@ -1,9 +1,11 @@
 """Checks of the configuration, and every function that rules take inputs and options from."""
 
 import difflib
+import hashlib
 import json
 import re
 import shlex
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -176,23 +178,54 @@ def options(settings):
     return " ".join(words)
 
 
+# Environments and code
+
+CONDA = "conda" in {
+    str(method) for method in workflow.deployment_settings.deployment_method
+}
+
+
+def pins(name):
+    """Path of an environment's file of pins."""
+    return HERE / "envs" / f"{name}.txt"
+
+
+def environment_path(name):
+    digest = hashlib.sha256(pins(name).read_bytes()).hexdigest()
+    return HERE / ".venvs" / f"{name}-{digest[:12]}"
+
+
+def environment(name):
+    """Input of a rule that runs in an environment; conda's are made by Snakemake itself."""
+    return [] if CONDA else ancient(str(environment_path(name) / ".complete"))
+
+
+def python(name):
+    """Interpreter of an environment."""
+    return "python" if CONDA else str(environment_path(name) / "bin/python")
+
+
+def script(step):
+    """The step's script, an input so that an edited one reruns what it makes."""
+    return str(SCRIPTS / f"{step}.py")
+
+
 @cache
 def code(step):
-    """The step's script and the modules of cxr/ that it imports, directly or not.
+    """The modules of cxr/ that the step's script imports, directly or not; inputs like the script.
 
-    They are inputs, so that an edited module reruns what it changes; how steps log and write
-    files changes no result.
+    How steps log and write files changes no result, so those modules are left out.
     """
-    found, to_read = [], [SCRIPTS / f"{step}.py"]
+    found, to_read = [], [Path(script(step))]
     while to_read:
-        path = to_read.pop()
-        if path in found or path.stem in ("files", "logs"):
-            continue
-        found.append(path)
-        text = path.read_text()
+        text = to_read.pop().read_text()
         names = re.findall(r"^\s*from cxr\.(\w+) import", text, re.MULTILINE)
         names += re.findall(r"^\s*from cxr import (\w+)", text, re.MULTILINE)
-        to_read += [SCRIPTS / "cxr" / f"{name}.py" for name in names]
+        new = [
+            SCRIPTS / "cxr" / f"{name}.py" for name in set(names) - {"files", "logs"}
+        ]
+        to_read += [path for path in new if path not in found]
+        found += [path for path in new if path not in found]
     return sorted(str(path) for path in found)
 
 
@@ -352,8 +385,10 @@ def training_process(name):
         if from_imagenet
         else "Transfer learning from ChestX-ray14"
     )
-    return process + (
-        " + output neuron keeping" if net.get("keep_output_neurons") else ""
+    return (
+        f"{process} + output neuron keeping"
+        if net.get("keep_output_neurons")
+        else process
     )
 
 

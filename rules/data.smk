@@ -9,24 +9,29 @@ localrules:
 
 rule draw_phantoms:
     input:
+        script=script("draw_phantoms"),
         code=code("draw_phantoms"),
         env=environment("torch"),
     output:
         [directory(path) if is_folder(path) else path for path in phantoms(config)],
     log:
         "results/logs/draw_phantoms.log",
+    conda:
+        "../envs/torch.yaml"
     params:
+        python=python("torch"),
         options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
     message:
         "Drawing radiograph-like phantoms in the layouts of the real data sets"
     shell:
-        "{TORCH} {SCRIPTS}/draw_phantoms.py --chestxray14 phantoms/chestxray14"
+        "{params.python} {input.script} --chestxray14 phantoms/chestxray14"
         " --covid19 phantoms/covid19 --lists phantoms {params.options} &> {log}"
 
 
 rule download:
     input:
         local=local_source,
+        script=script("download"),
         code=code("download"),
         env=environment("torch"),
     output:
@@ -37,12 +42,15 @@ rule download:
         dataset="chestxray14|imagenet|chexnet",
         source=r"[^/]+",
     retries: 3
+    conda:
+        "../envs/torch.yaml"
     params:
+        python=python("torch"),
         source=source_options,
     message:
         "Fetching {wildcards.source} of {wildcards.dataset}"
     shell:
-        "{TORCH} {SCRIPTS}/download.py {params.source} --out {output} &> {log}"
+        "{params.python} {input.script} {params.source} --out {output} &> {log}"
 
 
 rule download_covid19:
@@ -52,14 +60,18 @@ rule download_covid19:
             for source in config["sources"]["covid19"]
             if "local" in source
         ],
+        script=script("download_covid19"),
         code=code("download_covid19"),
         env=environment("torch"),
     output:
         manifest="results/downloads/covid19.csv",
     log:
         "results/logs/download_covid19.log",
+    conda:
+        "../envs/torch.yaml"
     params:
-        folder="results/downloads/covid19",
+        python=python("torch"),
+        folder=subpath(output.manifest, strip_suffix=".csv"),
         source=options(
             {
                 key: config["sources"]["covid19"][0].get(key)
@@ -70,7 +82,7 @@ rule download_covid19:
     message:
         "Fetching the COVID-19 Radiography Database"
     shell:
-        "{TORCH} {SCRIPTS}/download_covid19.py {params.source} --folder {params.folder}"
+        "{params.python} {input.script} {params.source} --folder {params.folder}"
         " --manifest {output.manifest} {params.classes} &> {log}"
 
 
@@ -78,6 +90,7 @@ rule split_patients:
     input:
         labels=f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
         lists=config["chestxray14"]["lists"],
+        script=script("split_patients"),
         code=code("split_patients"),
         env=environment("torch"),
     output:
@@ -87,6 +100,7 @@ rule split_patients:
     conda:
         "../envs/torch.yaml"
     params:
+        python=python("torch"),
         options=options(
             {
                 "seed": config["seed"],
@@ -97,7 +111,7 @@ rule split_patients:
     message:
         "Splitting ChestX-ray14 by patient"
     shell:
-        "{TORCH} {SCRIPTS}/split_patients.py --labels {input.labels} --out {output}"
+        "{params.python} {input.script} --labels {input.labels} --out {output}"
         " {params.options} &> {log}"
 
 
@@ -105,6 +119,7 @@ rule prepare_chestxray14:
     input:
         archive="results/downloads/chestxray14/{archive}.tar.gz",
         labels=f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
+        script=script("prepare_chestxray14"),
         code=code("prepare_chestxray14"),
         env=environment("torch"),
     output:
@@ -120,11 +135,12 @@ rule prepare_chestxray14:
         mem_mb=4000,
         runtime=120,
     params:
+        python=python("torch"),
         size=config["image_size"],
     message:
         "Reading ChestX-ray14's {wildcards.archive}"
     shell:
-        "{TORCH} {SCRIPTS}/prepare_chestxray14.py --archive {input.archive}"
+        "{params.python} {input.script} --archive {input.archive}"
         " --labels {input.labels} --size {params.size} --out {output.images} &> {log}"
 
 
@@ -132,6 +148,7 @@ rule split_covid19:
     input:
         manifest="results/downloads/covid19.csv",
         lateral_views=config["covid19"]["lateral_views"] or [],
+        script=script("split_covid19"),
         code=code("split_covid19"),
         env=environment("torch"),
     output:
@@ -141,7 +158,8 @@ rule split_covid19:
     conda:
         "../envs/torch.yaml"
     params:
-        folder="results/downloads/covid19",
+        python=python("torch"),
+        folder=subpath(input.manifest, strip_suffix=".csv"),
         options=options(
             {
                 "lateral_views": config["covid19"]["lateral_views"],
@@ -153,7 +171,7 @@ rule split_covid19:
     message:
         "Splitting the COVID-19 images, lateral views excluded"
     shell:
-        "{TORCH} {SCRIPTS}/split_covid19.py --folder {params.folder} --manifest {input.manifest}"
+        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
 
 
@@ -161,6 +179,7 @@ rule prepare_covid19:
     input:
         split="results/data/covid19/split.csv",
         text_boxes=config["covid19"]["text_boxes"] or [],
+        script=script("prepare_covid19"),
         code=code("prepare_covid19"),
         env=environment("torch"),
     output:
@@ -180,6 +199,7 @@ rule prepare_covid19:
     resources:
         mem_mb=4000,
     params:
+        python=python("torch"),
         folder="results/downloads/covid19",
         options=options(
             {
@@ -190,7 +210,7 @@ rule prepare_covid19:
     message:
         "Reading the COVID-19 images, words covered in the test images"
     shell:
-        "{TORCH} {SCRIPTS}/prepare_covid19.py --folder {params.folder} --split {input.split}"
+        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
         " {params.options} --train {output.train} --val {output.val}"
         " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
         " --out-boxes {output.text_boxes} &> {log}"
@@ -200,6 +220,7 @@ rule augment:
     input:
         images="results/data/covid19/{split}.npy",
         table="results/data/covid19/{split}.csv",
+        script=script("augment"),
         code=code("augment"),
         env=environment("torch"),
     output:
@@ -214,11 +235,12 @@ rule augment:
     resources:
         mem_mb=4000,
     params:
+        python=python("torch"),
         options=options(config["augmentation"] | {"seed": config["seed"]}),
     message:
         "Augmenting the {wildcards.split} images"
     shell:
-        "{TORCH} {SCRIPTS}/augment.py --images {input.images} --out {output.images}"
+        "{params.python} {input.script} --images {input.images} --out {output.images}"
         " {params.options} &> {log}"
 
 
@@ -228,6 +250,7 @@ rule count_images:
         manifest="results/downloads/covid19.csv",
         covid19="results/data/covid19/split.csv",
         augmented="results/data/covid19/augmented/train.csv",
+        script=script("count_images"),
         code=code("count_images"),
         env=environment("torch"),
     output:
@@ -242,10 +265,11 @@ rule count_images:
     conda:
         "../envs/torch.yaml"
     params:
+        python=python("torch"),
         paper=as_json(config["paper"]["counts"]),
     message:
         "Counting images beside the paper's numbers"
     shell:
-        "{TORCH} {SCRIPTS}/count_images.py --chestxray14 {input.chestxray14}"
+        "{params.python} {input.script} --chestxray14 {input.chestxray14}"
         " --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
         " --paper {params.paper} --out {output} &> {log}"

@@ -8,6 +8,7 @@ rule predict:
         edited_table="results/data/covid19/test_edited.csv",
         unedited="results/data/covid19/test_unedited.npy",
         unedited_table="results/data/covid19/test_unedited.csv",
+        script=script("predict"),
         code=code("predict"),
         env=environment("torch"),
     output:
@@ -19,16 +20,19 @@ rule predict:
     resources:
         gpu=1,
         mem_mb=8000,
+    params:
+        python=python("torch"),
     message:
         "Predicting the test images with {wildcards.net}"
     shell:
-        "{TORCH} {SCRIPTS}/predict.py --checkpoints {input.checkpoints} --edited {input.edited}"
+        "{params.python} {input.script} --checkpoints {input.checkpoints} --edited {input.edited}"
         " --unedited {input.unedited} --out {output} &> {log}"
 
 
 rule evaluate:
     input:
         predictions="results/{net}/predictions.csv",
+        script=script("evaluate"),
         code=code("evaluate"),
         env=environment("torch"),
     output:
@@ -40,10 +44,11 @@ rule evaluate:
     conda:
         "../envs/torch.yaml"
     params:
+        python=python("torch"),
         options=options({"seed": config["seed"]}),
     message:
         "Evaluating {wildcards.net}"
     shell:
-        "{TORCH} {SCRIPTS}/evaluate.py --predictions {input.predictions} {params.options}"
+        "{params.python} {input.script} --predictions {input.predictions} {params.options}"
         " --confusion {output.confusion} --metrics {output.metrics} --summary {output.summary}"
         " &> {log}"

@@ -6,6 +6,7 @@ rule export_onnx:
         net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
+        script=script("export_onnx"),
         code=code("export_onnx"),
         env=environment("torch"),
     output:
@@ -19,10 +20,12 @@ rule export_onnx:
         "../envs/torch.yaml"
     resources:
         mem_mb=8000,
+    params:
+        python=python("torch"),
     message:
         "Exporting {wildcards.net} as ONNX"
     shell:
-        "{TORCH} {SCRIPTS}/export_onnx.py --net {input.net} --images {input.images}"
+        "{params.python} {input.script} --net {input.net} --images {input.images}"
         " --onnx {output.onnx} --keras-source {output.keras_source} --logits {output.logits}"
         " &> {log}"
 
@@ -30,6 +33,7 @@ rule export_onnx:
 rule convert_keras:
     input:
         onnx="results/{net}/keras_source.onnx",
+        script=script("convert_keras"),
         code=code("convert_keras"),
         env=environment("keras"),
     output:
@@ -41,10 +45,12 @@ rule convert_keras:
         "../envs/keras.yaml"
     resources:
         mem_mb=8000,
+    params:
+        python=python("keras"),
     message:
         "Converting {wildcards.net} to Keras"
     shell:
-        "{KERAS} {SCRIPTS}/convert_keras.py --keras-source {input.onnx} --model {output} &> {log}"
+        "{params.python} {input.script} --keras-source {input.onnx} --model {output} &> {log}"
 
 
 rule check_conversion:
@@ -53,6 +59,7 @@ rule check_conversion:
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
         logits="results/{net}/logits.csv",
+        script=script("check_conversion"),
         code=code("check_conversion"),
         env=environment("keras"),
     output:
@@ -74,11 +81,12 @@ rule check_conversion:
     resources:
         mem_mb=8000,
     params:
+        python=python("keras"),
         tolerance=config["conversion"]["tolerance"],
     message:
         "Checking that {wildcards.net} predicts the same in PyTorch, ONNX Runtime and Keras"
     shell:
-        "{KERAS} {SCRIPTS}/check_conversion.py --model {input.model} --images {input.images}"
+        "{params.python} {input.script} --model {input.model} --images {input.images}"
         " --logits {input.logits} --tolerance {params.tolerance} --conversion {output} &> {log}"
 
 
@@ -86,6 +94,7 @@ rule select_figure_images:
     input:
         split="results/data/covid19/split.csv",
         text_boxes="results/data/covid19/text_boxes.csv",
+        script=script("select_figure_images"),
         code=code("select_figure_images"),
         env=environment("torch"),
     output:
@@ -96,6 +105,7 @@ rule select_figure_images:
     conda:
         "../envs/torch.yaml"
     params:
+        python=python("torch"),
         folder="results/downloads/covid19",
         options=options(
             {
@@ -108,7 +118,7 @@ rule select_figure_images:
     message:
         "Choosing the images of figures 2 to 4"
     shell:
-        "{TORCH} {SCRIPTS}/select_figure_images.py --folder {params.folder} --split {input.split}"
+        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} {params.options} --out {output.images} &> {log}"
 
 
@@ -117,6 +127,7 @@ rule predict_figure_images:
         net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
+        script=script("predict_figure_images"),
         code=code("predict_figure_images"),
         env=environment("torch"),
     output:
@@ -125,10 +136,12 @@ rule predict_figure_images:
         "results/logs/predict_figure_images/{net}.log",
     conda:
         "../envs/torch.yaml"
+    params:
+        python=python("torch"),
     message:
         "Predicting the images of figures 2 to 4 with {wildcards.net}"
     shell:
-        "{TORCH} {SCRIPTS}/predict_figure_images.py --net {input.net} --images {input.images}"
+        "{params.python} {input.script} --net {input.net} --images {input.images}"
         " --out {output} &> {log}"
 
 
@@ -138,6 +151,7 @@ rule explain:
         conversion="results/{net}/conversion.csv",
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
+        script=script("explain"),
         code=code("explain"),
         env=environment("keras"),
     output:
@@ -155,11 +169,12 @@ rule explain:
         mem_mb=12000,
         runtime=60,
     params:
+        python=python("keras"),
         methods=options({"methods": config["heatmaps"]["methods"]}),
     message:
         "Explaining {wildcards.net} by layer-wise relevance propagation"
     shell:
-        "{KERAS} {SCRIPTS}/explain.py --model {input.model} --images {input.images}"
+        "{params.python} {input.script} --model {input.model} --images {input.images}"
         " {params.methods} --relevance {output.relevance} --table {output.table}"
         " --threads {threads} &> {log}"
 
@@ -171,6 +186,7 @@ rule plot_heatmaps:
         heatmaps=f"results/{config['heatmaps']['net']}/heatmaps/heatmaps.csv",
         relevance=f"results/{config['heatmaps']['net']}/heatmaps/relevance.npz",
         predictions=f"results/{config['heatmaps']['net']}/heatmaps/predictions.csv",
+        script=script("plot_heatmaps"),
         code=code("plot_heatmaps"),
         env=environment("torch"),
     output:
@@ -186,9 +202,11 @@ rule plot_heatmaps:
         "results/logs/plot_heatmaps/figure{figure}.log",
     conda:
         "../envs/torch.yaml"
+    params:
+        python=python("torch"),
     message:
         "Drawing figure {wildcards.figure}"
     shell:
-        "{TORCH} {SCRIPTS}/plot_heatmaps.py --figure {wildcards.figure} --images {input.images}"
+        "{params.python} {input.script} --figure {wildcards.figure} --images {input.images}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance}"
         " --predictions {input.predictions} --out {output.figure} &> {log}"

@@ -4,6 +4,7 @@
 rule build_pretrained:
     input:
         start=lambda wildcards: start_of(config["pretrained"][wildcards.name]),
+        script=script("build_net"),
         code=code("build_net"),
         env=environment("torch"),
     output:
@@ -15,12 +16,13 @@ rule build_pretrained:
     resources:
         mem_mb=4000,
     params:
+        python=python("torch"),
         settings=net_settings,
         start=lambda wildcards, input: options({"start": input.get("start") or None}),
     message:
         "Building {wildcards.name}"
     shell:
-        "{TORCH} {SCRIPTS}/build_net.py {params.settings} {params.start} --out {output} &> {log}"
+        "{params.python} {input.script} {params.settings} {params.start} --out {output} &> {log}"
 
 
 rule pretrain_phase:
@@ -29,6 +31,7 @@ rule pretrain_phase:
         tables=tables_of(archives()),
         split="results/data/chestxray14/split.csv",
         start=previous_checkpoint,
+        script=script("train_phase"),
         code=code("train_phase"),
         env=environment("torch"),
     output:
@@ -47,11 +50,12 @@ rule pretrain_phase:
         mem_mb=16000,
         runtime=1440,
     params:
+        python=python("torch"),
         settings=chestxray14_phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
     shell:
-        "{TORCH} {SCRIPTS}/train_phase.py --images {input.images} --split {input.split}"
+        "{params.python} {input.script} --images {input.images} --split {input.split}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 
@@ -62,6 +66,7 @@ rule publish_pretrained:
             wildcards.name, "checkpoint.safetensors"
         )[-1],
         histories=lambda wildcards: of_pretrained_phases(wildcards.name, "history.csv"),
+        script=script("publish_pretrained"),
         code=code("publish_pretrained"),
         env=environment("torch"),
     output:
@@ -74,10 +79,12 @@ rule publish_pretrained:
         name=one_of(TRAINED),
     conda:
         "../envs/torch.yaml"
+    params:
+        python=python("torch"),
     message:
         "Publishing {wildcards.name}"
     shell:
-        "{TORCH} {SCRIPTS}/publish_pretrained.py --checkpoint {input.checkpoint}"
+        "{params.python} {input.script} --checkpoint {input.checkpoint}"
         " --histories {input.histories} --out {output.net} --history {output.history} &> {log}"
 
 
@@ -86,6 +93,7 @@ rule load_chexnet:
         checkpoint=lambda wildcards: "results/downloads/chexnet/{}".format(
             config["pretrained"][wildcards.name]["checkpoint"]
         ),
+        script=script("load_chexnet"),
         code=code("load_chexnet"),
         env=environment("torch"),
     output:
@@ -98,6 +106,7 @@ rule load_chexnet:
     conda:
         "../envs/torch.yaml"
     params:
+        python=python("torch"),
         settings=lambda wildcards: options(
             {
                 "outputs": config["pretrained"][wildcards.name]["outputs"],
@@ -107,7 +116,7 @@ rule load_chexnet:
     message:
         "Loading Zech's CheXNet"
     shell:
-        "{TORCH} {SCRIPTS}/load_chexnet.py --checkpoint {input.checkpoint} {params.settings}"
+        "{params.python} {input.script} --checkpoint {input.checkpoint} {params.settings}"
         " --out {output.net} &> {log}"
 
 
@@ -117,6 +126,7 @@ rule evaluate_findings:
         images=archives(),
         tables=tables_of(archives()),
         split="results/data/chestxray14/split.csv",
+        script=script("evaluate_findings"),
         code=code("evaluate_findings"),
         env=environment("torch"),
     output:
@@ -134,8 +144,10 @@ rule evaluate_findings:
         gpu=1,
         mem_mb=8000,
         runtime=120,
+    params:
+        python=python("torch"),
     message:
         "Evaluating {wildcards.name} on ChestX-ray14's test images"
     shell:
-        "{TORCH} {SCRIPTS}/evaluate_findings.py --net {input.net} --images {input.images}"
+        "{params.python} {input.script} --net {input.net} --images {input.images}"
         " --split {input.split} --out {output} &> {log}"

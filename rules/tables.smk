@@ -6,6 +6,7 @@ rule write_tables:
         of_nets("confusion.csv"),
         of_nets("metrics.csv"),
         of_nets("summary.csv"),
+        script=script("write_tables"),
         code=code("write_tables"),
         env=environment("torch"),
     output:
@@ -38,6 +39,7 @@ rule write_tables:
     conda:
         "../envs/torch.yaml"
     params:
+        python=python("torch"),
         folder=subpath(output.summary, parent=True),
         nets=options(
             {
@@ -53,7 +55,7 @@ rule write_tables:
     message:
         "Writing tables 1 to 3"
     shell:
-        "{TORCH} {SCRIPTS}/write_tables.py --results results {params.nets} --paper {params.paper}"
+        "{params.python} {input.script} --results results {params.nets} --paper {params.paper}"
         " --out {params.folder} &> {log}"
 
 
@@ -61,6 +63,7 @@ rule plot_accuracies:
     input:
         of_nets("predictions.csv"),
         [of_phases(net, "history.csv") for net in config["nets"]],
+        script=script("plot_accuracies"),
         code=code("plot_accuracies"),
         env=environment("torch"),
     output:
@@ -76,9 +79,10 @@ rule plot_accuracies:
     conda:
         "../envs/torch.yaml"
     params:
+        python=python("torch"),
         nets=options({"nets": list(config["nets"])}),
     message:
         "Plotting figure 1"
     shell:
-        "{TORCH} {SCRIPTS}/plot_accuracies.py --results results {params.nets}"
+        "{params.python} {input.script} --results results {params.nets}"
         " --out {output.figure} &> {log}"

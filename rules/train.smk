@@ -4,6 +4,7 @@
 rule build_net:
     input:
         start=lambda wildcards: start_of(config["nets"][wildcards.net]),
+        script=script("build_net"),
         code=code("build_net"),
         env=environment("torch"),
     output:
@@ -15,12 +16,13 @@ rule build_net:
     resources:
         mem_mb=4000,
     params:
+        python=python("torch"),
         settings=net_settings,
         start=lambda wildcards, input: options({"start": input.get("start") or None}),
     message:
         "Building {wildcards.net}"
     shell:
-        "{TORCH} {SCRIPTS}/build_net.py {params.settings} {params.start} --out {output} &> {log}"
+        "{params.python} {input.script} {params.settings} {params.start} --out {output} &> {log}"
 
 
 rule train_phase:
@@ -30,6 +32,7 @@ rule train_phase:
         val="results/data/covid19/augmented/val.npy",
         val_table="results/data/covid19/augmented/val.csv",
         start=previous_checkpoint,
+        script=script("train_phase"),
         code=code("train_phase"),
         env=environment("torch"),
     output:
@@ -48,11 +51,12 @@ rule train_phase:
         mem_mb=16000,
         runtime=720,
     params:
+        python=python("torch"),
         settings=covid19_phase_settings,
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"
     shell:
-        "{TORCH} {SCRIPTS}/train_phase.py --train {input.train} --val {input.val}"
+        "{params.python} {input.script} --train {input.train} --val {input.val}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 
@@ -60,6 +64,7 @@ rule train_phase:
 rule plot_training:
     input:
         histories=lambda wildcards: of_phases(wildcards.net, "history.csv"),
+        script=script("plot_training"),
         code=code("plot_training"),
         env=environment("torch"),
     output:
@@ -73,7 +78,9 @@ rule plot_training:
         "results/logs/plot_training/{net}.log",
     conda:
         "../envs/torch.yaml"
+    params:
+        python=python("torch"),
     message:
         "Plotting the training of {wildcards.net}"
     shell:
-        "{TORCH} {SCRIPTS}/plot_training.py --histories {input.histories} --out {output} &> {log}"
+        "{params.python} {input.script} --histories {input.histories} --out {output} &> {log}"
