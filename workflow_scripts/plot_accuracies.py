@@ -27,7 +27,7 @@ def plot_accuracies(results, nets, out):
             rows.epochs + aside, rows.accuracy, yerr=bars, marker="o", capsize=2, label=net
         )
     axes.axhline(1 / 3, color="0.6", linestyle=":", linewidth=1)
-    axes.annotate("chance", (table.epochs.min(), 1 / 3), va="bottom", color="0.4")
+    axes.annotate("chance", (table.epochs.max(), 1 / 3), ha="right", va="bottom", color="0.4")
     axes.set(xlabel="epoch", ylabel="test accuracy, words covered", ylim=(0, 1.02))
     axes.set_xticks(sorted(table.epochs.unique()))
     axes.legend(frameon=False, ncols=2, loc="lower right")
