@@ -163,14 +163,20 @@ wildcard_constraints:
 
 
 def options(settings):
-    """Command-line options: {"batch_size": 9, "flip": True} -> `--batch-size 9 --flip`."""
+    """Command-line options: {"batch_size": 9, "flip": True} -> `--batch-size 9 --flip`.
+
+    Sorted by name: the order of keys in a configuration file means nothing and reruns nothing.
+    """
     words = []
-    for key, value in settings.items():
+    for key, value in sorted(settings.items()):
         name = f"--{key.replace('_', '-')}"
         if value is True:
             words.append(name)
         elif isinstance(value, dict):
-            words += [name, *(f"'{left}={right}'" for left, right in value.items())]
+            words += [
+                name,
+                *(f"'{left}={right}'" for left, right in sorted(value.items())),
+            ]
         elif isinstance(value, list):
             words += [name, *(f"'{item}'" for item in value)]
         elif value is not None and value is not False:
@@ -366,7 +372,7 @@ def of_pretrained_phases(name, file):
 
 def as_json(value):
     """A value as JSON, quoted for the shell."""
-    return shlex.quote(json.dumps(value))
+    return shlex.quote(json.dumps(value, sort_keys=True))
 
 
 def training_process(name):
