@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
+from cxr.covid19 import CLASSES
 from cxr.files import write_table
 from cxr.images import image_files
 from cxr.logs import InputError, parser, progress, user_errors
@@ -23,7 +24,8 @@ def download_covid19(folder, manifest, classes, local=None, kaggle=None):
         source = unpack_zip(source, folder.with_name(f"{folder.name}_unpacked"))
     root = class_root(source, classes.values())
     rows = []
-    for name, class_folder in classes.items():
+    for name in CLASSES:
+        class_folder = classes[name]
         for file in progress(image_files(root / class_folder), class_folder):
             path = root / class_folder / file
             image = f"{class_folder}/{file.as_posix()}"
