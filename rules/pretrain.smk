@@ -11,6 +11,7 @@ rule build_pretrained:
         "results/pretrained/{name}/initial.safetensors",
     log:
         "results/logs/build_pretrained/{name}.log",
+    priority: 20
     conda:
         "../envs/torch.yaml"
     resources:
@@ -77,6 +78,7 @@ rule publish_pretrained:
         "results/logs/publish_pretrained/{name}.log",
     wildcard_constraints:
         name=one_of(TRAINED),
+    priority: 20
     conda:
         "../envs/torch.yaml"
     params:
@@ -103,6 +105,7 @@ rule load_chexnet:
         "results/logs/load_chexnet/{name}.log",
     wildcard_constraints:
         name=one_of(LOADED),
+    priority: 20
     conda:
         "../envs/torch.yaml"
     params:

@@ -11,6 +11,7 @@ rule build_net:
         "results/{net}/initial.safetensors",
     log:
         "results/logs/build_net/{net}.log",
+    priority: 20
     conda:
         "../envs/torch.yaml"
     resources:
