@@ -8,7 +8,9 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SNAKEMAKE := .venv/bin/snakemake
-DEMO := --directory demo --configfile profiles/demo.yaml
+# Heatmaps take longest after training: first the net that they are of.
+DEMO := --directory demo --prioritize results/netC/heatmaps/heatmaps.csv \
+  --configfile profiles/demo.yaml
 python_of = .venvs/$(1)-$(shell sha256sum envs/$(1).txt | cut -c1-12)/bin/python
 
 .PHONY: env demo report test lint lock

@@ -30,6 +30,7 @@ rule make_environment:
     run:
         shell(
             "({params.uv} venv --clear --python 3.11 {params.folder}"
-            " && {params.uv} pip install --python {params.folder}/bin/python --require-hashes --no-deps"
-            " -r {params.pins}) &> {log}"
+            " && {params.uv} pip install --compile-bytecode --require-hashes --no-deps"
+            " --python {params.folder}/bin/python"
+            " --requirement {params.pins}) &> {log}"
         )

@@ -157,6 +157,7 @@ rule explain:
     output:
         relevance="results/{net}/heatmaps/relevance.npz",
         table="results/{net}/heatmaps/heatmaps.csv",
+        pictures=directory("results/{net}/heatmaps/pictures"),
     log:
         "results/logs/explain/{net}.log",
     benchmark:
@@ -176,7 +177,7 @@ rule explain:
     shell:
         "{params.python} {input.script} --model {input.model} --images {input.images}"
         " {params.methods} --relevance {output.relevance} --table {output.table}"
-        " --threads {threads} &> {log}"
+        " --pictures {output.pictures} --threads {threads} &> {log}"
 
 
 rule plot_heatmaps:

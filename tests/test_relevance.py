@@ -126,7 +126,7 @@ def test_explain_writes_a_map_per_row_and_method(nets, tmp_path):
         }
     )
     save_images(tmp_path / "images.npy", drawn_images(2), rows)
-    written = tmp_path / "relevance.npz", tmp_path / "heatmaps.csv"
+    written = tmp_path / "relevance.npz", tmp_path / "heatmaps.csv", tmp_path / "pictures"
     explain(nets / "resnet.h5", tmp_path / "images.npy", *written, METHODS, threads=2)
     table = pd.read_csv(written[1])
     assert list(table.method) == ["preset_a_flat"] * 2 + ["preset_a_flat_conserving"] * 2
@@ -137,6 +137,7 @@ def test_explain_writes_a_map_per_row_and_method(nets, tmp_path):
     np.testing.assert_allclose(table.relevance_sum, sums, rtol=1e-4, atol=1e-5)
     error = np.abs(table.relevance_sum - table.logit) / np.abs(table.logit)
     np.testing.assert_allclose(table.conservation_error, error, rtol=1e-4)
+    assert {path.stem for path in written[2].glob("*.png")} == set(table.relevance)
 
 
 def test_explain_refuses_a_class_the_net_does_not_have(nets, tmp_path):
@@ -148,6 +149,7 @@ def test_explain_refuses_a_class_the_net_does_not_have(nets, tmp_path):
             tmp_path / "images.npy",
             tmp_path / "r.npz",
             tmp_path / "t.csv",
+            tmp_path,
             [],
             1,
         )

@@ -5,7 +5,6 @@ the largest logit) or a logit differs by more than --tolerance or is not a numbe
 Writes conversion.csv: backend, n, accuracy, max_abs_logit_difference, disagreements.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 from cxr.arrays import open_images
 from cxr.files import write_table
 from cxr.keras_conversion import keras_logits, load_net, use_threads
-from cxr.logs import InputError, parser, user_errors
+from cxr.logs import InputError, add_threads, parser, user_errors
 
 REFERENCE = "torch"
 
@@ -86,11 +85,6 @@ if __name__ == "__main__":
     arguments.add_argument("--logits", type=Path, required=True, help="CSV of export_onnx")
     arguments.add_argument("--conversion", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--tolerance", type=float, default=1e-3, help="default: 1e-3")
-    arguments.add_argument(
-        "--threads",
-        type=int,
-        default=int(os.environ.get("OMP_NUM_THREADS", 1)),
-        help="default: OMP_NUM_THREADS, else 1",
-    )
+    add_threads(arguments)
     with user_errors():
         check_conversion(**vars(arguments.parse_args()))

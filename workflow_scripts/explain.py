@@ -8,22 +8,24 @@ relevance.npz: float32 (size, size) per image and method, summed over channels; 
 heatmaps.csv: the columns of the images' table, with their `class` renamed to `true_class` and
   `explain` to `class`; then method, logit, relevance_sum, conservation_error, which is
   |relevance_sum - logit| / |logit| (empty for a logit of 0), and relevance, the name in
-  relevance.npz.
+  relevance.npz;
+pictures/NAME.png: each map alone and over its image.
 """
 
-import os
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from cxr.arrays import open_images
 from cxr.files import whole, write_table
+from cxr.heatmaps import save_heatmap
 from cxr.keras_conversion import read_description
-from cxr.logs import InputError, parser, user_errors
+from cxr.logs import InputError, add_threads, parser, user_errors
 from cxr.relevance import METHODS, relevance_maps
 
 
-def explain(model, images, relevance, table, methods, threads):
+def explain(model, images, relevance, table, pictures, methods, threads):
     description = read_description(model)
     size, outputs = description["image_size"], description["outputs"]
     pixels, rows = open_images(images)
@@ -56,6 +58,8 @@ def explain(model, images, relevance, table, methods, threads):
     with whole(relevance) as temporary:
         np.savez_compressed(temporary, **maps)
     write_table(table, pd.concat(explained))
+    for name, image in zip(maps, cycle(pixels)):  # all images by one method, then by the next
+        save_heatmap(pictures / f"{name}.png", maps[name], image)
 
 
 def conservation_error(sums, logits):
@@ -69,12 +73,8 @@ if __name__ == "__main__":
     arguments.add_argument("--images", type=Path, required=True, help=".npy of the images")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--pictures", type=Path, required=True, help="folder to write to")
     arguments.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    arguments.add_argument(
-        "--threads",
-        type=int,
-        default=int(os.environ.get("OMP_NUM_THREADS", 1)),
-        help="default: OMP_NUM_THREADS, else 1",
-    )
+    add_threads(arguments)
     with user_errors():
         explain(**vars(arguments.parse_args()))

@@ -8,7 +8,6 @@ Writes logits.csv too, for check_conversion: image, class, backend (torch, onnxr
 of logits per output.
 """
 
-import os
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +21,7 @@ from cxr.conversion import (
     torch_logits,
 )
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
+from cxr.logs import InputError, add_threads, parser, user_errors
 from cxr.nets import load_net
 
 
@@ -59,11 +58,6 @@ if __name__ == "__main__":
     arguments.add_argument("--onnx", type=Path, required=True, help="model.onnx to write")
     arguments.add_argument("--keras-source", type=Path, required=True, help=".onnx to write")
     arguments.add_argument("--logits", type=Path, required=True, help="CSV to write")
-    arguments.add_argument(
-        "--threads",
-        type=int,
-        default=int(os.environ.get("OMP_NUM_THREADS", 1)),
-        help="default: OMP_NUM_THREADS, else 1",
-    )
+    add_threads(arguments)
     with user_errors():
         export_onnx(**vars(arguments.parse_args()))

@@ -1,6 +1,7 @@
 """How a step talks: one-line errors, progress where somebody watches."""
 
 import argparse
+import os
 import sys
 from contextlib import contextmanager
 
@@ -15,6 +16,16 @@ def parser(description):
     """Argument parser of a step: its description is the script's docstring, defaults are shown."""
     return argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def add_threads(arguments):
+    """Add --threads to a parser, by default as many as Snakemake allots to the job."""
+    arguments.add_argument(
+        "--threads",
+        type=int,
+        default=int(os.environ.get("OMP_NUM_THREADS", 1)),
+        help="default: OMP_NUM_THREADS, else 1",
     )
 
 
