@@ -52,7 +52,7 @@ test: lint
 lock: env
 	for name in controller torch keras; do \
 	  .venv/bin/uv pip compile --quiet --no-header --generate-hashes --no-emit-index-url \
-	    --no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	    --override envs/overrides.txt --no-emit-find-links --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    envs/$$name.in -o envs/$$name.txt; done
 	for name in torch keras; do { \
 	  echo "# The pins of $$name.txt for conda users (--sdm conda); written by make lock."; \

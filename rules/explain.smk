@@ -165,7 +165,7 @@ rule explain:
     priority: 10
     conda:
         "../envs/keras.yaml"
-    threads: 2  # one per method; results don't depend on it
+    threads: 1  # with 2, a method each; results do not depend on it
     resources:
         mem_mb=12000,
         runtime=60,

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from cxr.chestxray14 import FINDINGS, LABELS, read_labels
-from cxr.images import cover, read_grey
+from cxr.decoding import read_grey
+from cxr.images import cover
 from cxr.logs import InputError
 from cxr.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral
 from draw_phantoms import draw_chestxray14, draw_covid19

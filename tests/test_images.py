@@ -1,48 +1,17 @@
-"""Images become grey squares whatever they are stored as."""
-
-import io
+"""Resizing, covering and normalising of grey images."""
 
 import numpy as np
 import pytest
 
 Image = pytest.importorskip("PIL.Image")
 pd = pytest.importorskip("pandas")
-from cxr.images import UnreadableImage, cover, normalise, read_grey, to_square  # noqa: E402
+from cxr.images import cover, normalise, to_square  # noqa: E402
 from prepare_covid19 import prepare_covid19  # noqa: E402
-
-
-def stored(image, kind="PNG"):
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    buffer.seek(0)
-    return buffer
 
 
 @pytest.fixture
 def grey():
     return Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40), dtype=np.uint8))
-
-
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "LA"])
-def test_grey_in_any_mode_reads_the_same(grey, mode):
-    assert (np.asarray(read_grey(stored(grey.convert(mode)))) == np.asarray(grey)).all()
-
-
-def test_transparent_pixels_are_black(grey):
-    transparent = grey.convert("RGBA")
-    transparent.putalpha(0)
-    assert not np.asarray(read_grey(stored(transparent))).any()
-
-
-@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n cut short"])
-def test_what_is_no_image_is_refused(content):
-    with pytest.raises(UnreadableImage):
-        read_grey(io.BytesIO(content))
-
-
-def test_a_truncated_image_is_refused(grey):
-    with pytest.raises(UnreadableImage):
-        read_grey(io.BytesIO(stored(grey).getvalue()[:-400]))
 
 
 def test_resizing_is_pil_s_bilinear(grey):

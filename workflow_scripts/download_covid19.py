@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.covid19 import CLASSES
+from cxr.decoding import image_files
 from cxr.files import write_table
-from cxr.images import image_files
 from cxr.logs import InputError, parser, progress, user_errors
 from cxr.sources import fetch_kaggle, file_sum, link_local, unpack_zip
 

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from cxr.arrays import save_images
 from cxr.chestxray14 import read_labels
-from cxr.images import UnreadableImage, read_grey, to_square
+from cxr.decoding import UnreadableImage, read_grey
+from cxr.images import to_square
 from cxr.logs import InputError, parser, progress, user_errors
 
 
@@ -35,7 +36,7 @@ def read_archive(archive):
             for member in members:
                 if member.isfile() and member.name.endswith(".png"):
                     try:
-                        yield Path(member.name).name, read_grey(members.extractfile(member))
+                        yield Path(member.name).name, read_grey(members.extractfile(member).read())
                     except UnreadableImage as error:
                         raise InputError(f"{archive}: {member.name}: {error}") from error
     except (tarfile.TarError, EOFError) as error:

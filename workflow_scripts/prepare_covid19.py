@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from cxr.arrays import save_images
 from cxr.covid19 import read_image_table
+from cxr.decoding import read_grey
 from cxr.files import write_table
-from cxr.images import cover, read_grey, to_square
+from cxr.images import cover, to_square
 from cxr.logs import InputError, parser, progress, user_errors
 
 BOX = ["x0", "y0", "x1", "y1"]

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.arrays import save_images
-from cxr.images import cover, read_grey, to_square
+from cxr.decoding import read_grey
+from cxr.images import cover, to_square
 from cxr.logs import InputError, parser, user_errors
 from PIL import ImageDraw, ImageFont
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.covid19 import read_image_table
+from cxr.decoding import UnreadableImage, read_grey
 from cxr.files import write_table
-from cxr.images import UnreadableImage, read_grey
 from cxr.logs import InputError, parser, progress, user_errors
 from cxr.splits import split_class
 
