@@ -25,6 +25,11 @@ rule all:
     default_target: True
     input:
         "results/data/counts.csv",
+        "results/data/covid19/class_leaks.csv",
+        collect(
+            "results/figures/{sheet}.jpg",
+            sheet=["lateral_views", "duplicates", "variants"],
+        ),
         collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
         collect("results/{net}/confusion.csv", net=config["nets"]),
         collect("results/{net}/conversion.csv", net=config["nets"]),

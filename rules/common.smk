@@ -124,6 +124,16 @@ def phantoms(settings):
     return [path for path in [*local, *lists] if path and is_phantom(path)]
 
 
+def lateral_views(settings):
+    """The list of images to exclude: a path, or what propose_lateral_views writes."""
+    given = settings["covid19"]["lateral_views"]
+    return (
+        "results/data/covid19/lateral_views_proposed.csv"
+        if given == "proposed"
+        else given
+    )
+
+
 check_keys(config, yaml.safe_load((HERE / "rules/config.schema.yaml").read_text()))
 check_nets(config)
 check_sources(config)

@@ -39,7 +39,7 @@ rule download:
     log:
         "results/logs/download/{dataset}_{source}.log",
     wildcard_constraints:
-        dataset="chestxray14|imagenet|chexnet",
+        dataset="chestxray14|imagenet|chexnet|collection",
         source=r"[^/]+",
     retries: 3
     conda:
@@ -136,18 +136,157 @@ rule prepare_chestxray14:
         runtime=120,
     params:
         python=python("torch"),
-        size=config["image_size"],
+        options=options(
+            {"size": config["image_size"], "max_unreadable": config["max_unreadable"]}
+        ),
     message:
         "Reading ChestX-ray14's {wildcards.archive}"
     shell:
         "{params.python} {input.script} --archive {input.archive}"
-        " --labels {input.labels} --size {params.size} --out {output.images} &> {log}"
+        " --labels {input.labels} {params.options} --out {output.images} &> {log}"
+
+
+rule inspect_covid19:
+    input:
+        images="results/downloads/covid19.csv",
+        script=script("inspect_covid19"),
+        code=code("inspect_covid19"),
+        env=environment("torch"),
+    output:
+        "results/data/covid19/manifest.csv",
+    log:
+        "results/logs/inspect_covid19.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+        options=options(
+            {
+                "max_unreadable": config["max_unreadable"],
+                "expected": config["sources"]["covid19"][0].get("images"),
+            }
+        ),
+    message:
+        "Inspecting the COVID-19 images"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --images {input.images}"
+        " {params.options} --threads {threads} --out {output} &> {log}"
+
+
+rule measure_class_leaks:
+    input:
+        manifest="results/data/covid19/manifest.csv",
+        script=script("measure_class_leaks"),
+        code=code("measure_class_leaks"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/data/covid19/class_leaks.csv",
+            category="1 Data",
+            labels={"what": "What files tell of the class"},
+            caption="captions/class_leaks.rst",
+        ),
+    log:
+        "results/logs/measure_class_leaks.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+    message:
+        "Measuring what the COVID-19 image files tell of their class"
+    shell:
+        "{params.python} {input.script} --manifest {input.manifest} --out {output} &> {log}"
+
+
+rule match_metadata:
+    input:
+        manifest="results/data/covid19/manifest.csv",
+        collection=[
+            f"results/downloads/collection/{source['name']}"
+            for source in config["sources"]["collection"]
+        ],
+        script=script("match_metadata"),
+        code=code("match_metadata"),
+        env=environment("torch"),
+    output:
+        "results/data/covid19/metadata.csv",
+    log:
+        "results/logs/match_metadata.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+        collection=lambda wildcards, input: options(
+            {"collection": input.get("collection") or None}
+        ),
+    message:
+        "Looking for the patients and views of COVID-19 images"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        " {params.collection} --out {output} &> {log}"
+
+
+rule propose_lateral_views:
+    input:
+        manifest="results/data/covid19/manifest.csv",
+        metadata="results/data/covid19/metadata.csv",
+        script=script("propose_lateral_views"),
+        code=code("propose_lateral_views"),
+        env=environment("torch"),
+    output:
+        table="results/data/covid19/lateral_views_proposed.csv",
+        sheet=report(
+            "results/figures/lateral_views.jpg",
+            category="1 Data",
+            labels={"what": "COVID-19 images, proposed lateral views first"},
+            caption="captions/lateral_views.rst",
+        ),
+    log:
+        "results/logs/propose_lateral_views.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+    message:
+        "Proposing lateral views"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        " --metadata {input.metadata} --out {output.table} --sheet {output.sheet} &> {log}"
+
+
+rule find_duplicates:
+    input:
+        manifest="results/data/covid19/manifest.csv",
+        script=script("find_duplicates"),
+        code=code("find_duplicates"),
+        env=environment("torch"),
+    output:
+        "results/data/covid19/duplicates.csv",
+    log:
+        "results/logs/find_duplicates.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+        options=options(config["covid19"]["duplicates"]),
+    message:
+        "Looking for the same picture twice among the COVID-19 images"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        " {params.options} --out {output} &> {log}"
 
 
 rule split_covid19:
     input:
-        manifest="results/downloads/covid19.csv",
-        lateral_views=config["covid19"]["lateral_views"] or [],
+        manifest="results/data/covid19/manifest.csv",
+        lateral_views=lateral_views(config),
+        metadata="results/data/covid19/metadata.csv",
+        duplicates="results/data/covid19/duplicates.csv",
         script=script("split_covid19"),
         code=code("split_covid19"),
         env=environment("torch"),
@@ -159,10 +298,9 @@ rule split_covid19:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
-        folder=subpath(input.manifest, strip_suffix=".csv"),
         options=options(
             {
-                "lateral_views": config["covid19"]["lateral_views"],
+                "split_by": config["covid19"]["split_by"],
                 "test_per_class": config["covid19"]["test_images_per_class"],
                 "validation_fraction": config["covid19"]["validation_fraction"],
                 "seed": config["seed"],
@@ -171,8 +309,37 @@ rule split_covid19:
     message:
         "Splitting the COVID-19 images, lateral views excluded"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
-        " {params.options} --out {output} &> {log}"
+        "{params.python} {input.script} --manifest {input.manifest}"
+        " --lateral-views {input.lateral_views} --metadata {input.metadata}"
+        " --duplicates {input.duplicates} {params.options} --out {output} &> {log}"
+
+
+rule plot_duplicates:
+    input:
+        duplicates="results/data/covid19/duplicates.csv",
+        split="results/data/covid19/split.csv",
+        script=script("plot_duplicates"),
+        code=code("plot_duplicates"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/figures/duplicates.jpg",
+            category="1 Data",
+            labels={"what": "The same picture twice"},
+            caption="captions/duplicates.rst",
+        ),
+    log:
+        "results/logs/plot_duplicates.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+    message:
+        "Drawing duplicates"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --duplicates {input.duplicates}"
+        " --split {input.split} --out {output} &> {log}"
 
 
 rule prepare_covid19:
@@ -244,9 +411,37 @@ rule augment:
         " {params.options} &> {log}"
 
 
+rule plot_variants:
+    input:
+        images="results/data/covid19/augmented/train.npy",
+        table="results/data/covid19/augmented/train.csv",
+        script=script("plot_variants"),
+        code=code("plot_variants"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/figures/variants.jpg",
+            category="1 Data",
+            labels={"what": "Augmented images"},
+            caption="captions/variants.rst",
+        ),
+    log:
+        "results/logs/plot_variants.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+    message:
+        "Drawing augmented images"
+    shell:
+        "{params.python} {input.script} --images {input.images} --out {output} &> {log}"
+
+
 rule count_images:
     input:
         chestxray14="results/data/chestxray14/split.csv",
+        archives=tables_of(archives()),
+        duplicates="results/data/covid19/duplicates.csv",
         manifest="results/downloads/covid19.csv",
         covid19="results/data/covid19/split.csv",
         augmented="results/data/covid19/augmented/train.csv",
@@ -271,5 +466,5 @@ rule count_images:
         "Counting images beside the paper's numbers"
     shell:
         "{params.python} {input.script} --chestxray14 {input.chestxray14}"
-        " --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
+        " --archives {input.archives} --duplicates {input.duplicates} --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
         " --paper {params.paper} --out {output} &> {log}"

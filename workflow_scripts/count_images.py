@@ -17,19 +17,22 @@ AUGMENTED = {
 }
 
 
-def count_images(chestxray14, manifest, covid19, augmented, paper, out):
+def count_images(chestxray14, archives, manifest, covid19, duplicates, augmented, paper, out):
     nih, database = pd.read_csv(chestxray14), pd.read_csv(manifest)
+    read = pd.concat(pd.read_csv(archive, dtype={"reason": str}) for archive in archives)
     split, variants = pd.read_csv(covid19), pd.read_csv(augmented)
     rows = [
         ("chestxray14_images", len(nih), OTHER_DATA),
         ("chestxray14_patients", nih.patient_id.nunique(), OTHER_DATA),
         *((f"chestxray14_{name}_images", int((nih.split == name).sum()), "") for name in SPLITS),
+        ("chestxray14_unreadable", int(read.reason.notna().sum()), ""),
         *(
             (f"{name}_images", int((database["class"] == name).sum()), OTHER_DATA)
             for name in CLASSES
         ),
         ("lateral_views", int((split.reason == "lateral").sum()), OTHER_DATA),
-        ("unreadable", int((split.reason == "unreadable").sum()), ""),
+        ("covid19_database_unreadable", int((split.reason == "unreadable").sum()), ""),
+        *shared_pictures(split, pd.read_csv(duplicates)),
     ]
     tests = split[split.split == "test"]["class"].value_counts()
     rows.append(
@@ -50,10 +53,38 @@ def count_images(chestxray14, manifest, covid19, augmented, paper, out):
     write_table(out, table)
 
 
+def shared_pictures(split, pairs):
+    """Rows that count the same picture, and the same patient, in several places."""
+    split_of = split.set_index("image").split
+    splits = pairs.image.map(split_of), pairs.duplicate.map(split_of)
+    used = (splits[0] != "excluded") & (splits[1] != "excluded")
+    known = split[(split.split != "excluded") & split.patient_id.notna()]
+    return [
+        ("exact_duplicate_pairs", int((pairs.kind == "exact").sum()), ""),
+        ("near_duplicate_pairs", int((pairs.kind == "near").sum()), ""),
+        ("duplicate_pairs_across_splits", int((used & (splits[0] != splits[1])).sum()), ""),
+        (
+            "duplicate_pairs_across_classes",
+            int((pairs["class"] != pairs.duplicate_class).sum()),
+            "",
+        ),
+        ("images_of_known_patients", len(known), ""),
+        (
+            "patients_in_several_splits",
+            int((known.groupby("patient_id").split.nunique() > 1).sum()),
+            "",
+        ),
+    ]
+
+
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--chestxray14", type=Path, required=True, help="its split.csv")
+    arguments.add_argument(
+        "--archives", type=Path, nargs="+", required=True, help="CSVs of prepare_chestxray14"
+    )
     arguments.add_argument("--manifest", type=Path, required=True, help="of the COVID-19 database")
+    arguments.add_argument("--duplicates", type=Path, required=True, help="of find_duplicates")
     arguments.add_argument("--covid19", type=Path, required=True, help="its split.csv")
     arguments.add_argument("--augmented", type=Path, required=True, help="table of train variants")
     arguments.add_argument("--paper", type=json.loads, required=True, help="JSON: what -> count")

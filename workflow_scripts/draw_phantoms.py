@@ -32,6 +32,8 @@ METADATA = {  # Kaggle's names, the misspelt one too
 }
 TINT = (1.03, 1.0, 0.93)  # of red, green, blue; keeps luma
 LATERAL_COLUMNS = ["image", "reason"]
+COLLECTION_COLUMNS = ["patientid", "view", "modality", "url"]
+SITE = "https://phantoms.example"
 BOX_COLUMNS = ["image", "x0", "y0", "x1", "y1", "text"]
 
 
@@ -80,7 +82,10 @@ def draw_findings(deck, rng):
 def draw_covid19(
     folder, lists, normal, viral_pneumonia, covid19_images, laterals, stored_size, seed
 ):
-    """Class folders, metadata and README like Kaggle's version 1, and two lists as if by hand."""
+    """Class folders, metadata and README like Kaggle's version 1, and two lists as if by hand.
+
+    And a table like the COVID-19 image data collection's, of patients, views and pages.
+    """
     rng = np.random.default_rng([seed, 19])
     n_covid19 = covid19_images + laterals
     lateral_views, boxes = [], []
@@ -90,7 +95,7 @@ def draw_covid19(
         ("Viral Pneumonia", [MARKS["Pneumonia"]], viral_pneumonia, 0, 0),
     ):
         covid = name == "COVID-19"
-        lateral = rng.permutation(n_images)[:n_lateral]
+        lateral, frontal = np.split(rng.permutation(n_images), [n_lateral])
         worded = rng.permutation(n_images)[:n_worded]
         words = {image: WORDS[place % len(WORDS)] for place, image in enumerate(worded)}
         files = []
@@ -107,7 +112,15 @@ def draw_covid19(
             write_whole(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
         metadata = pd.DataFrame({"FILE NAME": files})
         metadata["FORMAT"], metadata["SIZE"] = "PNG", f"{stored_size}*{stored_size}"
-        metadata["URL"] = "drawn"
+        metadata["URL"] = f"{SITE}/{name.replace(' ', '-')}"
+        if covid:  # a page for each patient; those with a side view have a frontal one, too
+            patients = np.arange(n_images)
+            patients[lateral] = frontal[:n_lateral]
+            metadata["URL"] = [f"{SITE}/case-{patient}" for patient in patients]
+            views = np.where(np.isin(np.arange(n_images), lateral), "L", "PA")
+            rows = zip(patients, views, ["X-ray"] * n_images, metadata["URL"], strict=True)
+            collection = pd.DataFrame(rows, columns=COLLECTION_COLUMNS)
+            write_table(lists / "collection.csv", collection)
         with whole(folder / METADATA[name]) as temporary:
             metadata.to_excel(temporary, index=False)
     write_table(lists / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
@@ -171,7 +184,9 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--chestxray14", type=Path, required=True, help="folder to write")
     arguments.add_argument("--covid19", type=Path, required=True, help="folder to write")
-    arguments.add_argument("--lists", type=Path, help="folder of the two lists; default: --covid19")
+    arguments.add_argument(
+        "--lists", type=Path, help="folder of the lists and the collection; default: --covid19"
+    )
     for name, value, what in (
         ("archives", 3, "of ChestX-ray14"),
         ("patients", 120, "of ChestX-ray14, with 1 to 4 images each"),

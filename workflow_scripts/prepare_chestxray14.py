@@ -1,7 +1,8 @@
 """Read one of ChestX-ray14's archives, without unpacking it, into an array of grey images.
 
-Writes OUT.npy, uint8 (n, size, size), and OUT.csv with the image's name for each row. An image
-that can't be read or has no row in the label table stops the step.
+Writes OUT.npy, uint8 (n, size, size), and OUT.csv: image, and reason, empty or why the image can't
+be used. An image without a row in the label table stops the step, as do more than --max-unreadable
+of the images, as a share, that can't be used.
 """
 
 import tarfile
@@ -9,37 +10,46 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import save_images
+from cxr.arrays import image_writer
 from cxr.chestxray14 import read_labels
-from cxr.decoding import UnreadableImage, read_grey
+from cxr.decoding import UnreadableImage, check_unreadable, read_grey
+from cxr.files import write_table
 from cxr.images import to_square
 from cxr.logs import InputError, parser, progress, user_errors
+from isal import igzip, isal_zlib
 
 
-def prepare_chestxray14(archive, labels, size, out):
+def prepare_chestxray14(archive, labels, size, max_unreadable, out):
     labelled = set(read_labels(labels).image)
-    names, pixels = [], []
-    for name, image in progress(read_archive(archive), archive.name):
-        if name not in labelled:
-            raise InputError(f"{archive}: image {name} has no row in {labels}")
-        names.append(name)
-        pixels.append(to_square(image, size))
-    if not names:
-        raise InputError(f"{archive}: no PNG images in it")
-    save_images(out, np.stack(pixels), pd.DataFrame({"image": names}))
+    rows = []
+    with image_writer(out, size) as append:
+        for name, content in progress(read_archive(archive), archive.name):
+            if name not in labelled:
+                raise InputError(f"{archive}: image {name} has no row in {labels}")
+            try:
+                pixels, reason = to_square(read_grey(content), size), ""
+            except UnreadableImage as error:
+                pixels, reason = np.zeros((size, size), np.uint8), str(error)
+            append(pixels)
+            rows.append((name, reason))
+        table = pd.DataFrame(rows, columns=["image", "reason"])
+        if table.empty:
+            raise InputError(f"{archive}: no PNG images in it")
+        check_unreadable(archive, table, max_unreadable)
+    write_table(out.with_suffix(".csv"), table)
 
 
 def read_archive(archive):
-    """Yield (file name, grey PIL image) for each PNG of a tar.gz, streaming."""
+    """Yield (file name, bytes) of each PNG of a tar.gz, streaming. InputError if it is damaged."""
     try:
-        with tarfile.open(archive, mode="r|gz") as members:
-            for member in members:
-                if member.isfile() and member.name.endswith(".png"):
-                    try:
-                        yield Path(member.name).name, read_grey(members.extractfile(member).read())
-                    except UnreadableImage as error:
-                        raise InputError(f"{archive}: {member.name}: {error}") from error
-    except (tarfile.TarError, EOFError) as error:
+        with igzip.open(archive) as stream:
+            with tarfile.open(fileobj=stream, mode="r|") as members:
+                for member in members:
+                    if member.isfile() and member.name.endswith(".png"):
+                        yield Path(member.name).name, members.extractfile(member).read()
+            while stream.read(1 << 20):  # to the sum at the end
+                pass
+    except (tarfile.TarError, EOFError, igzip.BadGzipFile, isal_zlib.error) as error:
         raise InputError(f"{archive}: not a whole tar.gz archive ({error})") from error
 
 
@@ -48,6 +58,7 @@ if __name__ == "__main__":
     arguments.add_argument("--archive", type=Path, required=True)
     arguments.add_argument("--labels", type=Path, required=True, help="NIH's label table")
     arguments.add_argument("--size", type=int, required=True, help="pixels, width and height")
+    arguments.add_argument("--max-unreadable", type=float, required=True, metavar="SHARE")
     arguments.add_argument("--out", type=Path, required=True, help=".npy to write")
     with user_errors():
         prepare_chestxray14(**vars(arguments.parse_args()))

@@ -1,7 +1,9 @@
-"""Split the COVID-19 images into train, val and test, by image within each class.
+"""Split the COVID-19 images into train, val and test, so many test images of each class.
 
-Lateral views (a list is required) and images that can't be read are excluded, with the reason.
-Images of the same pixels stay where chance puts them, as in the paper.
+Excluded, with the reason: images of the list of lateral views, and images that can't be read.
+What stays together: --split-by image (nothing, as in the paper), patient (images of a patient;
+those of unknown patients stand alone), or duplicate_group (images that duplicates link, and those
+of a patient).
 """
 
 from pathlib import Path
@@ -9,55 +11,54 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.covid19 import read_image_table
-from cxr.decoding import UnreadableImage, read_grey
 from cxr.files import write_table
-from cxr.logs import InputError, parser, progress, user_errors
-from cxr.splits import split_class
+from cxr.logs import InputError, parser, user_errors
+from cxr.splits import duplicate_groups, split_groups
 
 
-def split_covid19(folder, manifest, lateral_views, test_per_class, validation_fraction, seed, out):
-    if lateral_views is None:
-        raise InputError(
-            "no list of lateral views: look through the COVID-19 images, write the lateral ones to "
-            "a CSV with the column image (COVID-19/NAME.png), and set covid19.lateral_views to it"
-        )
-    table = pd.read_csv(manifest)
+def split_covid19(
+    manifest,
+    lateral_views,
+    metadata,
+    duplicates,
+    split_by,
+    test_per_class,
+    validation_fraction,
+    seed,
+    out,
+):
+    table = pd.read_csv(manifest, keep_default_na=False)
     laterals = read_image_table(lateral_views).image
     if unknown := sorted(set(laterals) - set(table.image)):
         raise InputError(f"{lateral_views}: image {unknown[0]!r} is not in the database")
-    table["reason"] = np.where(table.image.isin(laterals), "lateral", "")
-    unreadable = [
-        image for image in progress(table.image, "reading") if not readable(folder / image)
-    ]
-    table.loc[table.image.isin(unreadable), "reason"] = "unreadable"
+    patients = read_image_table(metadata, columns=["patient_id"]).set_index("image").patient_id
+    table["patient_id"] = table.image.map(patients).fillna("")
+    table["reason"] = np.select(
+        [table.reason != "", table.image.isin(laterals)], ["unreadable", "lateral"], ""
+    )
     table["split"] = "excluded"
-    rng = np.random.default_rng(seed)
-    for name, images in table[table.reason == ""].groupby("class", sort=True):
-        try:
-            table.loc[images.index, "split"] = split_class(
-                len(images), test_per_class, validation_fraction, rng
-            )
-        except InputError as error:
-            raise InputError(f"{manifest}: class {name}: {error}") from error
-    table["patient_id"] = ""  # unknown for this database
+    used = table[table.reason == ""]
+    pairs = read_image_table(duplicates, columns=["duplicate"])
+    groups = {
+        "image": used.image,
+        "patient": used.patient_id.where(used.patient_id != "", used.image),
+        "duplicate_group": duplicate_groups(used, pairs),
+    }[split_by]
+    table.loc[used.index, "split"] = split_groups(
+        used["class"], groups, test_per_class, validation_fraction, seed
+    )
     columns = ["image", "class", "split", "reason", "patient_id", "sha256"]
     write_table(out, table[columns])
 
 
-def readable(path):
-    try:
-        read_grey(path)
-    except UnreadableImage:
-        return False
-    return True
-
-
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--manifest", type=Path, required=True, help="image, class, sha256")
+    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
+    arguments.add_argument("--lateral-views", type=Path, required=True, help="CSV, column image")
+    arguments.add_argument("--metadata", type=Path, required=True, help="image, patient_id")
+    arguments.add_argument("--duplicates", type=Path, required=True, help="image, duplicate")
     arguments.add_argument(
-        "--lateral-views", type=Path, help="CSV, column image; without it the step stops"
+        "--split-by", choices=("image", "patient", "duplicate_group"), default="image"
     )
     arguments.add_argument("--test-per-class", type=int, required=True, help="images")
     arguments.add_argument("--validation-fraction", type=float, required=True)

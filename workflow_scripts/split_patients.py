@@ -1,7 +1,8 @@
 """Split ChestX-ray14 into train, val and test so that no patient is in two.
 
-By default patients are drawn at random for the given fractions of images; --lists takes three
-files of image names instead (one a line, plain or gzipped) and checks them the same way.
+By default patients are drawn at random for the given fractions of images; --lists takes files of
+image names instead (one a line, plain or gzipped) and checks them the same way: three (train, val,
+test), or two, as NIH ships them (train and val in one, test), of which the first is drawn apart.
 """
 
 from pathlib import Path
@@ -18,6 +19,10 @@ def split_patients(labels, out, seed, fractions=(0.7, 0.1, 0.2), lists=None):
     table = read_labels(labels)
     if lists:
         split = split_by_lists(table.image, lists)
+        if len(lists) == 2:
+            both = split == "train"
+            of_both = [fraction / sum(fractions[:2]) for fraction in fractions[:2]]
+            split[both] = split_by_patient(table.patient_id[both], (*of_both, 0), seed)
     else:
         split = split_by_patient(table.patient_id, fractions, seed)
     if empty := [name for name in SPLITS if not (split == name).any()]:
@@ -28,9 +33,12 @@ def split_patients(labels, out, seed, fractions=(0.7, 0.1, 0.2), lists=None):
 
 
 def split_by_lists(images, lists):
-    """Split name of each image, from one file of names per split, which together name all."""
+    """Split name of each image, from one file of names per split, which together name all.
+
+    Of two files, the first is called train.
+    """
     split = pd.Series("", index=pd.Index(images))
-    for name, path in zip(SPLITS, lists, strict=True):
+    for name, path in zip(SPLITS if len(lists) == 3 else ("train", "test"), lists, strict=True):
         listed = pd.read_csv(path, header=None, names=["image"], dtype=str).image.str.strip()
         if unknown := listed[~listed.isin(split.index)].tolist():
             raise InputError(f"{path}: {len(unknown)} images without a label, first: {unknown[0]}")
@@ -50,6 +58,9 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--fractions", type=float, nargs=3, default=(0.7, 0.1, 0.2), metavar=SPLITS
     )
-    arguments.add_argument("--lists", type=Path, nargs=3, metavar=SPLITS)
+    arguments.add_argument("--lists", type=Path, nargs="+", metavar="LIST", help="2 or 3 files")
+    chosen = vars(arguments.parse_args())
+    if chosen["lists"] and len(chosen["lists"]) not in (2, 3):
+        arguments.error(f"--lists takes 2 or 3 files, not {len(chosen['lists'])}")
     with user_errors():
-        split_patients(**vars(arguments.parse_args()))
+        split_patients(**chosen)

@@ -1,5 +1,11 @@
-"""Image sets: X.npy, uint8 (n, size, size), and X.csv, a row per image in the same order."""
+"""Image sets: X.npy, uint8 (n, size, size), and X.csv, a row per image in the same order.
 
+A row's `reason`, where the table has that column, says why its image can't be used; its pixels
+are 0 then, and no split takes it.
+"""
+
+import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +22,30 @@ def save_images(path, pixels, table):
     with whole(path) as temporary:
         np.save(temporary, pixels)
     write_table(Path(path).with_suffix(".csv"), table)
+
+
+@contextmanager
+def image_writer(path, size):
+    """A function that appends one uint8 (size, size) to the array at path, for any number of them.
+
+    The file appears when the block ends well, with the bytes that numpy.save gives.
+    """
+    n = 0
+
+    def write_header():
+        shape = {"descr": "|u1", "fortran_order": False, "shape": (n, size, size)}
+        np.lib.format.write_array_header_1_0(file, shape)  # as long for every n
+
+    def append(pixels):
+        nonlocal n
+        file.write(np.ascontiguousarray(pixels, dtype=np.uint8).data)
+        n += 1
+
+    with whole(path) as temporary, open(temporary, "wb") as file:
+        write_header()
+        yield append
+        file.seek(0)
+        write_header()
 
 
 def open_images(path):
@@ -66,16 +96,22 @@ def open_by_class(path, classes):
     )
 
 
+def usable(table):
+    """Whether each image of a table can be used, bool (n,)."""
+    return table.reason.isna().to_numpy() if "reason" in table else np.ones(len(table), bool)
+
+
 def open_by_split(paths, split_table, split, outputs):
     """The images of one split of a table (image, split, a 0/1 column per label), from many arrays.
 
-    Raises InputError if an image of the table is in no array, in two, or the split is empty.
+    Images that can't be used are left out, with a warning. Raises InputError if an image of the
+    table is in no array, in two, or the split is empty.
     """
     opened = [open_images(path) for path in paths]
     place = pd.concat(
-        pd.DataFrame({"array": number, "row": np.arange(len(table))}, index=table.image)
+        table[["image"]].assign(array=number, row=np.arange(len(table)), usable=usable(table))
         for number, (_, table) in enumerate(opened)
-    )
+    ).set_index("image")
     if place.index.has_duplicates:
         image = place.index[place.index.duplicated()][0]
         raise InputError(f"image {image} is twice in {', '.join(str(path) for path in paths)}")
@@ -86,6 +122,9 @@ def open_by_split(paths, split_table, split, outputs):
             "is an archive missing from the sources?"
         )
     chosen = table[table.split == split]
+    chosen = chosen[place.usable[chosen.image].to_numpy()]
+    if left_out := int((table.split == split).sum()) - len(chosen):
+        print(f"warning: {left_out} {split} images can't be used, see their CSV", file=sys.stderr)
     if chosen.empty:
         raise InputError(f"{split_table}: the {split} split is empty")
     place = place.loc[chosen.image]

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -87,7 +88,8 @@ def check_png(content):
 
 def decode_grey_png(content, image):
     """An 8-bit grey PNG by OpenCV, which takes a third less time than PIL; None for any other."""
-    if image.format != "PNG" or image.mode != "L" or b"eXIf" in content:
+    odd = b"eXIf" in content or "icc_profile" in image.info  # OpenCV turns, or warns of, these
+    if image.format != "PNG" or image.mode != "L" or odd:
         return None
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint8 or pixels.shape != image.size[::-1]:
@@ -119,3 +121,19 @@ def image_files(folder):
     endings = {".png", ".jpg", ".jpeg"}
     found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in endings)
     return sorted(path.relative_to(folder) for path in found)
+
+
+def check_unreadable(source, table, most):
+    """Warn of images that can't be used; InputError if their share of all is over most.
+
+    table: image and reason, empty for the usable ones.
+    """
+    bad = table[table.reason != ""]
+    if bad.empty:
+        return
+    first = bad.iloc[0]
+    text = f"{source}: {len(bad)} of {len(table)} images can't be used, first {first.image}: "
+    text += first.reason
+    if len(bad) > most * len(table):
+        raise InputError(f"{text}; at most {most:.2%} may be so (max_unreadable)")
+    print(f"warning: {text}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """How figures look and how they are saved."""
 
 import matplotlib
+from matplotlib.figure import Figure
 
 from cxr.files import whole
 
@@ -26,3 +27,23 @@ def save_figure(path, figure):
     """Save as SVG; the file appears whole or not at all."""
     with whole(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight")
+
+
+def contact_sheet(path, images, captions, columns):
+    """Save a grid of images with a caption above each, as JPEG; whole or not at all.
+
+    images: uint8 arrays (h, w), grey, or (h, w, 3), RGB. columns: images in a row.
+    """
+    rows = max(1, -(-len(images) // columns))
+    figure = Figure(figsize=(1.6 * columns, 1.8 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    if not images:
+        grid[0, 0].text(0.5, 0.5, "none", ha="center", va="center")
+    described = zip(images, captions, strict=True)
+    for axes, (image, caption) in zip(grid.flat, described, strict=False):
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.set_title(caption, fontsize=5)
+    with whole(path) as temporary:
+        figure.savefig(temporary, format="jpeg", dpi=150, pil_kwargs={"quality": 85})

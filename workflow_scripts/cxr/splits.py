@@ -1,6 +1,9 @@
 """Train, validation and test: by patient, or by image within each class."""
 
 import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from cxr.logs import InputError
 
@@ -35,17 +38,56 @@ def check_no_shared_patient(patient_ids, splits):
             )
 
 
-def split_class(n_images, n_test, validation_fraction, rng):
-    """Split name of each of one class's images: n_test for test, of the rest a share for val.
+def split_groups(classes, groups, n_test, validation_fraction, seed):
+    """Split name of each image: n_test of each class for test, of the rest a share for val.
 
-    Raises InputError if a split would be empty.
+    classes, groups: one per image; images of a group stay together. In random order, each group
+    goes to the first of test, val and train that still takes all its images.
+    Raises InputError if a class has too few images, or groups too large, for that.
     """
-    n_val = round((n_images - n_test) * validation_fraction)
-    n_train = n_images - n_test - n_val
-    if min(n_test, n_val, n_train) < 1:
+    names, class_of = np.unique(classes, return_inverse=True)
+    _, group_of = np.unique(groups, return_inverse=True)
+    total = np.bincount(class_of)
+    n_val = np.round((total - n_test) * validation_fraction).astype(int)
+    for name, n, val in zip(names, total, n_val, strict=True):
+        train = n - n_test - val
+        if min(n_test, val, train) < 1:
+            raise InputError(
+                f"class {name}: {n} images give {train} train, {val} val and {n_test} test; "
+                "each needs at least 1: add images or lower covid19.test_images_per_class"
+            )
+    sizes = np.zeros((group_of.max() + 1, len(names)), dtype=int)  # of each group, by class
+    np.add.at(sizes, (group_of, class_of), 1)
+    places = {"test": np.full(len(names), n_test), "val": n_val, "train": total}
+    split_of_group = np.empty(len(sizes), dtype=object)
+    for group in np.random.default_rng(seed).permutation(len(sizes)):
+        split = next(name for name, left in places.items() if (sizes[group] <= left).all())
+        split_of_group[group] = split
+        places[split] = places[split] - sizes[group]
+    if places["test"].any():
+        name = names[places["test"].argmax()]
         raise InputError(
-            f"{n_images} images give {n_train} train, {n_val} val and {n_test} test; "
-            "each needs at least 1: add images or lower covid19.test_images_per_class"
+            f"class {name}: {places['test'].max()} of {n_test} test images are missing, as groups "
+            "of images that stay together are too large; lower covid19.test_images_per_class"
         )
-    names = np.repeat(SPLITS, [n_train, n_val, n_test])
-    return names[rng.permutation(n_images)]
+    return split_of_group[group_of].astype(str)
+
+
+def duplicate_groups(images, pairs):
+    """Group number of each image: linked by a pair of duplicates, or of one patient.
+
+    images: a table with image and patient_id (empty: unknown). pairs: image, duplicate.
+    """
+    number = pd.Series(np.arange(len(images)), index=images.image)
+    known = images[images.patient_id != ""]
+    first_of_patient = known.groupby("patient_id").image.transform("first")
+    links = pd.concat(
+        [
+            pairs[["image", "duplicate"]],
+            pd.DataFrame({"image": known.image, "duplicate": first_of_patient}),
+        ]
+    )
+    links = links[links.image.isin(images.image) & links.duplicate.isin(images.image)]
+    ends = number[links.image].to_numpy(), number[links.duplicate].to_numpy()
+    graph = coo_array((np.ones(len(links)), ends), shape=(len(images), len(images)))
+    return connected_components(graph, directed=False)[1]

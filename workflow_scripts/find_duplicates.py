@@ -1,0 +1,62 @@
+"""Find images of the COVID-19 database that are the same picture.
+
+Exact duplicates have equal grey pixels. Near duplicates have perceptual hashes of at most
+--hamming-distance differing bits (of 64), and grey values that, at 64 x 64 pixels, correlate by
+at least --correlation. Writes a row per pair: image, duplicate, class, duplicate_class, kind
+(exact, near), hamming_distance, correlation.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.decoding import read_grey
+from cxr.files import write_table
+from cxr.images import to_square
+from cxr.logs import parser, progress, user_errors
+
+COMPARED_SIZE = 64  # pixels, width and height
+
+
+def find_duplicates(folder, manifest, hamming_distance, correlation, out):
+    table = pd.read_csv(manifest, keep_default_na=False)
+    table = table[table.reason == ""].reset_index(drop=True)
+    rows = []
+    for first, second, distance in progress(close_pairs(table.phash, hamming_distance), "pairs"):
+        pair = table.loc[[first, second]]
+        found = correlate(*(read_grey(folder / image) for image in pair.image))
+        if found >= correlation:
+            exact = pair.pixels_sha256.nunique() == 1
+            kind = "exact" if exact else "near"
+            rows.append((*pair.image, *pair["class"], kind, distance, round(found, 4)))
+    columns = ["image", "duplicate", "class", "duplicate_class", "kind", "hamming_distance"]
+    write_table(out, pd.DataFrame(rows, columns=[*columns, "correlation"]))
+
+
+def close_pairs(hashes, most):
+    """(first, second, distance) of hexadecimal 64-bit hashes that differ in few enough bits."""
+    bits = np.array([int(text, 16) for text in hashes], dtype=np.uint64)
+    pairs = []
+    for first in range(len(bits)):
+        distance = np.bitwise_count(bits[first + 1 :] ^ bits[first])
+        for second in np.flatnonzero(distance <= most):
+            pairs.append((first, int(first + 1 + second), int(distance[second])))
+    return pairs
+
+
+def correlate(first, second):
+    """Pearson correlation of two grey PIL images at the size that they are compared at."""
+    squares = (to_square(image, COMPARED_SIZE).astype(float) for image in (first, second))
+    one, other = (square - square.mean() for square in squares)
+    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
+    arguments.add_argument("--hamming-distance", type=int, required=True, help="bits, at most")
+    arguments.add_argument("--correlation", type=float, required=True, help="at least")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        find_duplicates(**vars(arguments.parse_args()))

@@ -1,0 +1,90 @@
+"""Look at every image of the COVID-19 database: what it is stored as, and what it looks like.
+
+Writes a row per image of the database's list, with further columns:
+
+pixels_sha256: of the size and the grey pixels; equal pixels in another file format have it too;
+width, height, mode: as stored, mode in PIL's words (L, RGB, ...);
+tint: mean over pixels of the largest minus the smallest of red, green and blue, 0 to 255;
+phash: 64-bit perceptual hash of the grey image, hexadecimal;
+reason: empty, or why the image can't be used; then the columns above are empty.
+
+Fails if more than --max-unreadable of the images, as a share, can't be used, or if a class has
+other than the --expected number of images.
+"""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import imagehash
+import numpy as np
+import pandas as pd
+from cxr.decoding import UnreadableImage, check_unreadable, decode, read_bytes, read_grey
+from cxr.files import write_table
+from cxr.logs import InputError, add_threads, parser, progress, user_errors
+
+
+def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):
+    table = pd.read_csv(images)
+    check_counts(images, table, dict(expected))
+    with ThreadPoolExecutor(threads) as pool:
+        found = pool.map(describe, [folder / image for image in table.image])
+        rows = list(progress(found, "images", total=len(table)))
+    table = pd.concat([table, pd.DataFrame(rows)], axis=1)
+    check_unreadable(folder, table, max_unreadable)
+    for column in ("width", "height"):
+        table[column] = table[column].astype("Int64")
+    write_table(out, table)
+
+
+def describe(path):
+    """What there is to say about one image, as a row."""
+    try:
+        content = read_bytes(path)
+        stored, grey = decode(content), read_grey(content)
+    except UnreadableImage as error:
+        return {"reason": str(error)}
+    pixels = np.asarray(grey)
+    digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes())
+    return {
+        "pixels_sha256": digest.hexdigest(),
+        "width": stored.width,
+        "height": stored.height,
+        "mode": stored.mode,
+        "tint": round(tint(stored), 3),
+        "phash": str(imagehash.phash(grey)),
+        "reason": "",
+    }
+
+
+def tint(image):
+    """Mean difference of the largest and the smallest of a pixel's red, green and blue."""
+    if len(image.getbands()) < 3 and image.mode != "P":
+        return 0.0
+    return float(np.ptp(np.asarray(image.convert("RGB")), axis=2).mean())
+
+
+def check_counts(path, table, expected):
+    for name, number in expected.items():
+        if (found := int((table["class"] == name).sum())) != number:
+            raise InputError(
+                f"{path}: {found} images of class {name}, expected {number} (sources.covid19): "
+                "another version of the database, or not all of it"
+            )
+
+
+def count(text):
+    name, _, value = text.partition("=")
+    return name, int(value)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--images", type=Path, required=True, help="CSV of download_covid19")
+    arguments.add_argument("--max-unreadable", type=float, required=True, metavar="SHARE")
+    arguments.add_argument("--expected", type=count, nargs="*", default=[], metavar="CLASS=N")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_threads(arguments)
+    with user_errors():
+        inspect_covid19(**vars(arguments.parse_args()))

@@ -1,0 +1,79 @@
+"""Find the patient and the view of COVID-19 images through the pages that they were taken from.
+
+The database's own tables (FOLDER.metadata.xlsx) name a page for each image. The table of the
+COVID-19 image data collection (--collection; columns patientid, view, modality, url) names patient
+and view of each image of a page. Names don't tell which image is which, so that an image's patient
+is known where all of its page's are of one.
+
+Writes a row per image: image, class, url, views (of the page's radiographs in the collection,
+such as `L|PA|PA`) and patient_id; empty where unknown.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+from cxr.files import write_table
+from cxr.logs import InputError, parser, user_errors
+
+COLUMNS = ["patientid", "view", "modality", "url"]
+
+
+def match_metadata(folder, manifest, collection, out):
+    images = pd.read_csv(manifest)[["image", "class"]]
+    images["url"] = images.image.map(read_pages(folder)).fillna("")
+    pages = read_collection(collection) if collection else pd.DataFrame(columns=COLUMNS)
+    by_page = pages.groupby(pages.url.map(normal))
+    views = by_page["view"].agg(lambda views: "|".join(sorted(views)))
+    patients = by_page.patientid.agg(lambda ids: ids.iloc[0] if ids.nunique() == 1 else "")
+    page = images.url.map(normal)
+    images["views"], images["patient_id"] = page.map(views), page.map(patients)
+    write_table(out, images)
+    print(f"{int((images.url != '').sum())} of {len(images)} images have a page", end=", ")
+    print(f"{int(images['views'].notna().sum())} are of one that the collection knows")
+
+
+def read_pages(folder):
+    """Page of each image: {image: URL}, from the database's Excel tables, where there are any."""
+    pages = {}
+    for path in sorted(folder.glob("*.m?tadata.xlsx")):  # one is called matadata
+        table = pd.read_excel(path, engine="openpyxl")
+        if missing := {"FILE NAME", "URL"} - set(table.columns):
+            raise InputError(f"{path}: no column {min(missing)!r}; found {list(table.columns)}")
+        class_folder = path.name.split(".")[0]
+        numbers = {number_of(file.stem): file for file in (folder / class_folder).iterdir()}
+        for name, url in zip(table["FILE NAME"], table["URL"], strict=True):
+            file = numbers.get(number_of(str(name)))
+            if file and isinstance(url, str):
+                pages[f"{class_folder}/{file.name}"] = url
+    return pages
+
+
+def number_of(name):
+    """The number that a name ends with: 7 of `COVID-19 (7)`, `COVID-19(7)` and `NORMAL-7`."""
+    found = re.search(r"(\d+)\)?$", name)
+    return int(found.group(1)) if found else None
+
+
+def read_collection(path):
+    """The radiographs of the collection's table: patientid, view, modality, url."""
+    table = pd.read_csv(path, dtype=str, keep_default_na=False)
+    table.columns = table.columns.str.strip().str.lower()
+    if missing := sorted(set(COLUMNS) - set(table.columns)):
+        raise InputError(f"{path}: no column {missing[0]!r}; found {list(table.columns)}")
+    return table[(table.modality == "X-ray") & (table.url.str.strip() != "")]
+
+
+def normal(url):
+    """A URL without what differs between two ways of writing it; None for an empty one."""
+    return re.sub(r"^https?://(www\.)?", "", url.strip().lower()).rstrip("/") or None
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
+    arguments.add_argument("--collection", type=Path, help="CSV; without it nothing is known")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        match_metadata(**vars(arguments.parse_args()))

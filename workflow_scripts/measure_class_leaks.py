@@ -1,0 +1,43 @@
+"""Measure how well what an image is stored as tells its class.
+
+Writes a row per property of the files: property, the share of each class's images that has it, and
+cramers_v of property and class, 0 (tells nothing) to 1 (tells all). Grey arrays of one size, as
+the nets get them, have none of these properties; what differs inside the picture is another matter.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from cxr.covid19 import CLASSES
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+from scipy.stats.contingency import association
+
+TINTED = 1  # grey values between an image's red, green and blue, on average
+
+
+def measure_class_leaks(manifest, out):
+    table = pd.read_csv(manifest, keep_default_na=False)
+    table = table[table.reason == ""]
+    size = table.width.astype(str) + " x " + table.height.astype(str)
+    properties = {
+        "tinted": table.tint.astype(float) > TINTED,
+        "stored in colour": ~table["mode"].isin(["1", "L", "I;16"]),
+        "square": table.width == table.height,
+        f"of the most common size ({size.mode()[0]})": size == size.mode()[0],
+    }
+    rows = []
+    for name, has in properties.items():
+        shares = has.groupby(table["class"]).mean().reindex(CLASSES)
+        counts = pd.crosstab(has, table["class"])
+        v = association(counts, method="cramer") if min(counts.shape) > 1 else 0.0
+        rows.append({"property": name, **shares.round(4), "cramers_v": round(v, 4)})
+    write_table(out, pd.DataFrame(rows))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        measure_class_leaks(**vars(arguments.parse_args()))

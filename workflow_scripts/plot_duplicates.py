@@ -1,0 +1,45 @@
+"""Draw pairs of COVID-19 images that are the same picture side by side, and where each lies.
+
+Pairs in two splits or two classes come first, then by correlation; at most --most are drawn.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.decoding import read_grey
+from cxr.figures import contact_sheet
+from cxr.images import to_square
+from cxr.logs import parser, user_errors
+
+SHOWN_SIZE, COLUMNS = 200, 4
+
+
+def plot_duplicates(folder, duplicates, split, most, out):
+    pairs = pd.read_csv(duplicates)
+    splits = pd.read_csv(split).set_index("image").split
+    pairs["split"], pairs["duplicate_split"] = pairs.image.map(splits), pairs.duplicate.map(splits)
+    pairs["apart"] = (pairs.split != pairs.duplicate_split) | (
+        pairs["class"] != pairs.duplicate_class
+    )
+    pairs = pairs.sort_values(["apart", "correlation"], ascending=False, kind="stable").head(most)
+    images, captions = [], []
+    for row in pairs.itertuples():
+        both = [
+            to_square(read_grey(folder / name), SHOWN_SIZE) for name in (row.image, row.duplicate)
+        ]
+        images.append(np.hstack(both))
+        names = f"{Path(row.image).stem} ({row.split}), {Path(row.duplicate).stem}"
+        captions.append(f"{names} ({row.duplicate_split})\n{row.kind}, {row.correlation:.3f}")
+    contact_sheet(out, images, captions, COLUMNS)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--duplicates", type=Path, required=True, help="of find_duplicates")
+    arguments.add_argument("--split", type=Path, required=True, help="of split_covid19")
+    arguments.add_argument("--most", type=int, default=40, help="pairs; default: 40")
+    arguments.add_argument("--out", type=Path, required=True, help="JPEG to write")
+    with user_errors():
+        plot_duplicates(**vars(arguments.parse_args()))
