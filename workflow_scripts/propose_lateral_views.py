@@ -1,12 +1,13 @@
 """Propose which COVID-19 images are lateral views, and draw a sheet of all to check it on.
 
 Where the collection calls some of a page's radiographs lateral (match_metadata), that share of the
-page's images is proposed, the least symmetric ones first. Symmetry is the correlation of an image
-with its mirror image at 32 x 32 pixels, at the sideways shift where it is largest.
+page's images is proposed, the least frontal ones first. How frontal an image looks is its
+correlation with the mean of all images of the database and their mirror images, at 32 x 32 pixels
+and the shift where it is largest.
 
-Writes image, symmetry, views of the proposed images, and a contact sheet of all images of the
-class: the proposed ones, then the others, the least symmetric first. It is a proposal: look at
-the sheet, and write a list of your own where it is wrong (covid19.lateral_views).
+Writes image, frontal, views of the proposed images, and a contact sheet of all images of the class:
+the proposed ones, then the others, the least frontal first. It is a proposal: look at the sheet,
+and write a list of your own where it is wrong (covid19.lateral_views).
 """
 
 from pathlib import Path
@@ -18,22 +19,26 @@ from cxr.figures import contact_sheet
 from cxr.files import write_table
 from cxr.images import to_square
 from cxr.logs import parser, progress, user_errors
+from PIL import Image
 
-COMPARED_SIZE, LARGEST_SHIFT = 32, 6  # pixels
+COMPARED_SIZE, LARGEST_SHIFT = 32, 4  # pixels
 SHOWN_SIZE, COLUMNS = 160, 15
 
 
 def propose_lateral_views(folder, manifest, metadata, out, sheet):
     table = pd.read_csv(manifest, keep_default_na=False)
-    table = table[(table["class"] == "covid19") & (table.reason == "")]
+    table = table[table.reason == ""]
+    small = np.stack(
+        [
+            to_square(read_grey(folder / image), SHOWN_SIZE)
+            for image in progress(table.image, "images")
+        ]
+    )
+    table["frontal"] = frontal(small).round(4)
+    table["small"] = list(small)
+    table = table[table["class"] == "covid19"]
     table = table.merge(pd.read_csv(metadata, keep_default_na=False)[["image", "url", "views"]])
-    small, symmetries = [], []
-    for image in progress(table.image, "symmetry"):
-        grey = read_grey(folder / image)
-        small.append(to_square(grey, SHOWN_SIZE))
-        symmetries.append(round(symmetry(to_square(grey, COMPARED_SIZE)), 4))
-    table["symmetry"], table["small"] = symmetries, small
-    table = table.sort_values(["symmetry", "image"])
+    table = table.sort_values(["frontal", "image"])
     table["proposed"] = False
     for _, page in table[table["views"] != ""].groupby("url"):
         number = n_lateral(page["views"].iloc[0], len(page))
@@ -44,7 +49,7 @@ def propose_lateral_views(folder, manifest, metadata, out, sheet):
         f"{'LATERAL? ' if row.proposed else ''}{Path(row.image).stem}" for row in shown.itertuples()
     ]
     contact_sheet(sheet, list(shown.small), captions, COLUMNS)
-    write_table(out, proposed[["image", "symmetry", "views"]])
+    write_table(out, proposed[["image", "frontal", "views"]])
     print(f"{len(proposed)} of {len(table)} images are proposed as lateral views: check {sheet}")
 
 
@@ -54,15 +59,33 @@ def n_lateral(views, n_images):
     return int(np.ceil(n_images * sum(lateral) / len(lateral) - 0.5))
 
 
-def symmetry(pixels):
-    """Largest correlation, -1 to 1, of uint8 (s, s) with its mirror image about a middle column."""
-    size = pixels.shape[1]
-    found = []
-    for shift in range(-LARGEST_SHIFT, LARGEST_SHIFT + 1):
-        part = pixels[:, max(0, shift) : size + min(0, shift)].astype(float)
-        part -= part.mean()
-        found.append((part * part[:, ::-1]).sum() / max((part**2).sum(), 1e-12))
-    return float(max(found))
+def frontal(images):
+    """How frontal each of uint8 (n, s, s) looks, -1 to 1, if most of them are frontal; (n,)."""
+    squares = np.stack([to_square(Image.fromarray(image), COMPARED_SIZE) for image in images])
+    squares = scaled(squares.astype(float))
+    mean = squares.mean(axis=0)
+    mean += mean[:, ::-1]
+    shifts = range(-LARGEST_SHIFT, LARGEST_SHIFT + 1)
+    found = [
+        (scaled(part(squares, down, right)) * scaled(part(mean, -down, -right))).mean(axis=(1, 2))
+        for down in shifts
+        for right in shifts
+    ]
+    return np.max(found, axis=0)
+
+
+def part(images, down, right):
+    """The part of (..., s, s) that is left when it is moved up and to the left, and cut off."""
+    size = images.shape[-1]
+    rows, columns = (slice(max(0, shift), size + min(0, shift)) for shift in (down, right))
+    return images[..., rows, columns]
+
+
+def scaled(images):
+    """(..., h, w) with mean 0 and mean square 1, or 0 where all pixels are equal."""
+    images = images - images.mean(axis=(-2, -1), keepdims=True)
+    deviation = images.std(axis=(-2, -1), keepdims=True)
+    return np.divide(images, deviation, out=np.zeros_like(images), where=deviation > 0)
 
 
 if __name__ == "__main__":
