@@ -1,10 +1,19 @@
 """NIH's label table in both its versions, and the split at its full size."""
 
+import gzip
+import io
+import tarfile
+
+import numpy as np
 import pytest
 
 pd = pytest.importorskip("pandas")
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("isal")
+from cxr.arrays import open_by_split  # noqa: E402
 from cxr.chestxray14 import LABELS, read_labels  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
+from prepare_chestxray14 import prepare_chestxray14  # noqa: E402
 from split_patients import split_patients  # noqa: E402
 
 HEADER = (
@@ -74,6 +83,21 @@ def test_real_lists_are_patient_disjoint(real_data, tmp_path):
     assert counts == {"train": 78_468, "val": 11_219, "test": 22_433}
 
 
+def test_nih_s_two_lists(real_data, tmp_path):
+    folder = real_data / "chestxray14-labels"
+    train_val = b"".join(
+        gzip.decompress((folder / f"{name}_list.txt.gz").read_bytes()) for name in ("train", "val")
+    )
+    (tmp_path / "train_val.txt").write_bytes(train_val)
+    lists = [tmp_path / "train_val.txt", folder / "test_list.txt.gz"]
+    labels = folder / "Data_Entry_2017_v2020.csv.gz"
+    split_patients(labels, tmp_path / "split.csv", seed=0, lists=lists)
+    table = pd.read_csv(tmp_path / "split.csv")
+    assert (table.split == "test").sum() == 22_433
+    assert (table.split == "val").sum() == pytest.approx(89_687 / 8, rel=0.01)
+    assert table.groupby("patient_id").split.nunique().max() == 1
+
+
 def test_list_with_an_unknown_image(tmp_path):
     labels = write(tmp_path / "labels.csv", ROWS)
     for name, images in {"train": ["00000009_000.png"], "val": [], "test": []}.items():
@@ -86,3 +110,106 @@ def test_list_with_an_unknown_image(tmp_path):
             lists=[tmp_path / n for n in ("train", "val", "test")],
         )
     assert not (tmp_path / "split.csv").exists()
+
+
+def png(seed, size=40):
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_archive(path, members):
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            member = tarfile.TarInfo(f"images/{name}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def nih(tmp_path):
+    """(archive, labels, out) of three images, the second of which is cut short."""
+    names = [row[:16] for row in ROWS]
+    contents = [png(1), png(2)[:-200], png(3)]
+    archive = write_archive(tmp_path / "images.tar.gz", dict(zip(names, contents, strict=True)))
+    return archive, write(tmp_path / "labels.csv", ROWS), tmp_path / "images.npy"
+
+
+def test_an_archive_becomes_an_array_and_a_bad_image_is_named(nih, capsys):
+    archive, labels, out = nih
+    prepare_chestxray14(archive, labels, 16, 0.5, out)
+    pixels, table = np.load(out), pd.read_csv(out.with_suffix(".csv"))
+    expected = Image.open(io.BytesIO(png(3))).resize((16, 16), Image.Resampling.BILINEAR)
+    assert (pixels[2] == np.asarray(expected)).all()
+    assert not pixels[1].any()
+    assert table.reason.notna().tolist() == [False, True, False]
+    np.save(out.with_name("saved.npy"), pixels)
+    assert out.read_bytes() == out.with_name("saved.npy").read_bytes()
+    assert "1 of 3 images can't be used, first 00000001_001.png" in capsys.readouterr().err
+
+
+def test_too_many_bad_images_stop_the_step(nih):
+    archive, labels, out = nih
+    with pytest.raises(InputError, match=r"1 of 3 images can't be used.*at most 1.00% may be so"):
+        prepare_chestxray14(archive, labels, 16, 0.01, out)
+    assert not out.exists()
+
+
+def test_no_split_takes_a_bad_image(nih, tmp_path, capsys):
+    archive, labels, out = nih
+    prepare_chestxray14(archive, labels, 16, 0.5, out)
+    table = read_labels(labels).assign(split=["train", "train", "val"])
+    table.to_csv(tmp_path / "split.csv", index=False)
+    opened = open_by_split([out], tmp_path / "split.csv", "train", ["Pneumonia"])
+    assert opened.images.tolist() == ["00000001_000.png"]
+    assert "1 train images can't be used" in capsys.readouterr().err
+
+
+def test_image_without_a_label_and_label_without_an_image(nih, tmp_path):
+    archive, labels, out = nih
+    with pytest.raises(InputError, match=r"image 00000002_000.png has no row in"):
+        prepare_chestxray14(archive, write(tmp_path / "two.csv", ROWS[:2]), 16, 0.5, out)
+    prepare_chestxray14(archive, labels, 16, 0.5, out)
+    more = read_labels(labels).assign(split="train")
+    more.loc[3] = more.loc[0]
+    more.loc[3, "image"] = "00000009_000.png"
+    more.to_csv(tmp_path / "split.csv", index=False)
+    with pytest.raises(InputError, match=r"1 images are in no archive, first: 00000009_000.png"):
+        open_by_split([out], tmp_path / "split.csv", "train", ["Pneumonia"])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:-4] + b"abcd",
+        lambda content: content[:900] + bytes([content[900] ^ 4]) + content[901:],
+        lambda content: b"<html>not found</html>",
+        lambda content: b"",
+    ],
+    ids=["cut short", "wrong sum", "one bit", "html", "empty"],
+)
+def test_a_damaged_archive_stops_the_step(nih, damage):
+    archive, labels, out = nih
+    archive.write_bytes(damage(archive.read_bytes()))
+    with pytest.raises(InputError, match=r"not a whole tar.gz archive"):
+        prepare_chestxray14(archive, labels, 16, 0.5, out)
+    assert not out.exists()
+
+
+def test_real_archives_give_pil_s_bytes(real_data, tmp_path):
+    folder = real_data / "chestxray14-mini"
+    out = tmp_path / "images.npy"
+    prepare_chestxray14(
+        folder / "images_001.tar.gz", folder / "Data_Entry_2017_v2020.csv", 224, 0, out
+    )
+    pixels = iter(np.load(out))
+    with tarfile.open(folder / "images_001.tar.gz") as archive:
+        for member in archive:
+            if member.isfile():
+                image = Image.open(archive.extractfile(member)).convert("RGB").convert("L")
+                expected = image.resize((224, 224), Image.Resampling.BILINEAR)
+                assert (next(pixels) == np.asarray(expected)).all(), member.name
+    assert next(pixels, None) is None

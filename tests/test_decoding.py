@@ -118,6 +118,7 @@ def test_what_is_no_radiograph_is_refused_with_the_reason(content, reason):
         read_grey(content)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF"])
 def test_a_truncated_image_is_refused(grey, kind):
     content = stored(grey, kind)

@@ -1,0 +1,201 @@
+"""The COVID-19 database: what its images are, which are the same, whose and which view they are."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+pd = pytest.importorskip("pandas")
+Image = pytest.importorskip("PIL.Image")
+pytest.importorskip("imagehash")
+from cxr.decoding import image_files  # noqa: E402
+from cxr.logs import InputError  # noqa: E402
+from draw_phantoms import draw_covid19  # noqa: E402
+from find_duplicates import find_duplicates  # noqa: E402
+from inspect_covid19 import inspect_covid19  # noqa: E402
+from match_metadata import match_metadata, number_of  # noqa: E402
+from measure_class_leaks import measure_class_leaks  # noqa: E402
+from propose_lateral_views import n_lateral, propose_lateral_views  # noqa: E402
+
+FOLDERS = {"normal": "NORMAL", "viral_pneumonia": "Viral Pneumonia", "covid19": "COVID-19"}
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory):
+    """A drawn database, with the lists and the collection beside it."""
+    folder = tmp_path_factory.mktemp("covid19")
+    draw_covid19(folder / "database", folder, 12, 12, 10, 3, 128, seed=0)
+    return folder
+
+
+@pytest.fixture
+def database(phantoms, tmp_path):
+    """A copy of it that a test may change."""
+    return shutil.copytree(phantoms / "database", tmp_path / "database")
+
+
+def list_images(database, out):
+    rows = [
+        (f"{folder}/{file.as_posix()}", name)
+        for name, folder in FOLDERS.items()
+        for file in image_files(database / folder)
+    ]
+    pd.DataFrame(rows, columns=["image", "class"]).to_csv(out, index=False)
+    return out
+
+
+def inspect(database, folder, most=0.1, **options):
+    images = list_images(database, folder / "images.csv")
+    inspect_covid19(database, images, most, folder / "manifest.csv", threads=2, **options)
+    return pd.read_csv(folder / "manifest.csv", keep_default_na=False)
+
+
+def test_manifest_describes_each_image(database, tmp_path):
+    image = Image.open(database / "NORMAL/NORMAL (1).png").convert("L")
+    image.save(database / "NORMAL/NORMAL (2).png")
+    image.convert("RGB").save(database / "NORMAL/NORMAL (3).png", compress_level=1)
+    table = inspect(database, tmp_path).set_index("image")
+    grey, colour = table.loc["NORMAL/NORMAL (2).png"], table.loc["NORMAL/NORMAL (3).png"]
+    assert (grey["mode"], colour["mode"]) == ("L", "RGB")
+    assert int(grey.width) == int(grey.height) == 128
+    assert grey.pixels_sha256 == colour.pixels_sha256
+    assert table.pixels_sha256.nunique() >= len(table) - 2
+    tinted = table[table.index.str.startswith("COVID")].tint.astype(float) > 1
+    assert 0 < tinted.sum() < len(tinted)
+    assert (table[~table.index.str.startswith("COVID")].tint.astype(float) == 0).all()
+
+
+def test_unreadable_images_are_named_counted_and_limited(database, tmp_path, capsys):
+    (database / "NORMAL/NORMAL (1).png").write_bytes(b"text")
+    table = inspect(database, tmp_path).set_index("image")
+    assert table.loc["NORMAL/NORMAL (1).png"].reason == "the file is no image"
+    assert "1 of 37 images can't be used, first NORMAL/NORMAL (1).png" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"at most 1.00% may be so"):
+        inspect(database, tmp_path, most=0.01)
+
+
+def test_another_version_of_the_database_is_refused(database, tmp_path):
+    with pytest.raises(InputError, match="13 images of class covid19, expected 219"):
+        inspect(database, tmp_path, expected=[("normal", 12), ("covid19", 219)])
+
+
+def test_duplicates_are_found_and_others_are_not(database, tmp_path):
+    first = Image.open(database / "NORMAL/NORMAL (1).png").convert("L")
+    first.save(database / "Viral Pneumonia/Viral Pneumonia (1).png")
+    smaller = first.resize((100, 100)).resize((128, 128))
+    brighter = smaller.point(lambda value: min(255, int(1.1 * value) + 6))
+    brighter.save(database / "NORMAL/NORMAL (2).png")
+    inspect(database, tmp_path)
+    find_duplicates(database, tmp_path / "manifest.csv", 8, 0.97, tmp_path / "pairs.csv")
+    pairs = pd.read_csv(tmp_path / "pairs.csv").set_index(["image", "duplicate"])
+    exact = pairs.loc[("NORMAL/NORMAL (1).png", "Viral Pneumonia/Viral Pneumonia (1).png")]
+    assert (exact.kind, exact.duplicate_class) == ("exact", "viral_pneumonia")
+    assert pairs.loc[("NORMAL/NORMAL (1).png", "NORMAL/NORMAL (2).png")].kind == "near"
+    assert (pairs.kind == "exact").sum() == 1
+
+
+def test_real_duplicates_are_found_and_no_other(real_data, tmp_path):
+    folder = real_data / "covid19-mini"
+    inspect(folder, tmp_path)
+    find_duplicates(folder, tmp_path / "manifest.csv", 8, 0.97, tmp_path / "pairs.csv")
+    pairs = pd.read_csv(tmp_path / "pairs.csv")
+    assert set(pairs.image) == {
+        "NORMAL/NORMAL (166).png",
+        "COVID-19/COVID-19 (17).png",
+        "COVID-19/COVID-19 (2).png",
+    }
+    assert pairs.kind.tolist().count("exact") == 1
+
+
+@pytest.mark.parametrize("name", ["COVID-19 (7)", "COVID-19(7)", "NORMAL-7"])
+def test_names_of_files_and_tables_meet_by_number(name):
+    assert number_of(name) == 7
+
+
+def test_patients_and_views_come_through_pages(phantoms, database, tmp_path):
+    inspect(database, tmp_path)
+    out = tmp_path / "metadata.csv"
+    match_metadata(database, tmp_path / "manifest.csv", phantoms / "collection.csv", out)
+    table = pd.read_csv(out, keep_default_na=False)
+    covid = table[table["class"] == "covid19"]
+    assert (covid.patient_id != "").all()
+    assert covid.patient_id.nunique() == 10, "three patients have a frontal and a lateral view"
+    assert (table[table["class"] == "normal"].patient_id == "").all()
+    match_metadata(database, tmp_path / "manifest.csv", None, out)
+    assert pd.read_csv(out).patient_id.isna().all()
+
+
+def test_another_collection_is_refused(phantoms, database, tmp_path):
+    inspect(database, tmp_path)
+    (tmp_path / "other.csv").write_text("patientid,view\n1,PA\n")
+    with pytest.raises(InputError, match="no column 'modality'"):
+        match_metadata(
+            database, tmp_path / "manifest.csv", tmp_path / "other.csv", tmp_path / "out.csv"
+        )
+
+
+def test_the_drawn_lateral_views_are_proposed(phantoms, database, tmp_path):
+    inspect(database, tmp_path)
+    manifest, metadata = tmp_path / "manifest.csv", tmp_path / "metadata.csv"
+    match_metadata(database, manifest, phantoms / "collection.csv", metadata)
+    out, sheet = tmp_path / "lateral.csv", tmp_path / "lateral.jpg"
+    propose_lateral_views(database, manifest, metadata, out, sheet)
+    lateral = set(pd.read_csv(phantoms / "lateral_views.csv").image)
+    assert set(pd.read_csv(out).image) == lateral
+    assert Image.open(sheet).width > 1000
+
+
+def test_real_lateral_views_look_least_frontal(real_data, tmp_path):
+    """Of those on one page with a frontal view, the lateral one is always the least frontal."""
+    folder = real_data / "covid19-mini"
+    manifest = inspect(folder, tmp_path)
+    source = pd.read_csv(folder / "provenance.csv")
+    covid = source["class"] == "COVID-19"
+    # A patient stands for a page: the views of the patient's images.
+    views = (
+        source[covid]
+        .groupby("source_patient_id")["view"]
+        .agg(lambda views: "|".join(sorted(views.fillna("PA"))))
+    )
+    patient = source.source_patient_id.where(covid)
+    metadata = pd.DataFrame(
+        {"image": source.file, "url": patient.astype(str), "views": patient.map(views).fillna("")}
+    )
+    metadata.to_csv(tmp_path / "metadata.csv", index=False)
+    out = tmp_path / "lateral.csv"
+    propose_lateral_views(
+        folder, tmp_path / "manifest.csv", tmp_path / "metadata.csv", out, tmp_path / "sheet.jpg"
+    )
+    lateral = set(pd.read_csv(folder / "lateral_views.csv").file)
+    proposed = set(pd.read_csv(out).image)
+    assert len(manifest) == 609
+    assert len(proposed & lateral) >= 10, lateral - proposed
+    assert len(proposed - lateral) <= 1, proposed - lateral
+
+
+def test_number_of_lateral_views_of_a_page():
+    assert n_lateral("L|L|L|PA|PA|PA|PA", 9) == 4
+    assert n_lateral("L|PA", 2) == 1
+    assert n_lateral("L", 1) == 1
+    assert n_lateral("PA|PA", 5) == 0
+
+
+def test_tint_that_tells_the_class_is_measured(database, tmp_path):
+    inspect(database, tmp_path)
+    measure_class_leaks(tmp_path / "manifest.csv", tmp_path / "leaks.csv")
+    leaks = pd.read_csv(tmp_path / "leaks.csv").set_index("property")
+    assert leaks.loc["tinted", "covid19"] > 0
+    assert leaks.loc["tinted", ["normal", "viral_pneumonia"]].tolist() == [0, 0]
+    assert leaks.loc["tinted", "cramers_v"] > 0.3
+    assert leaks.loc["square", "cramers_v"] == 0
+
+
+def test_no_file_property_is_left_in_the_arrays(database):
+    """The same picture stored grey, in colour and with 16 bits is the same array."""
+    from cxr.decoding import read_grey
+
+    image = Image.open(database / "NORMAL/NORMAL (1).png").convert("L")
+    wide = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
+    for number, stored in enumerate((image, image.convert("RGB"), image.convert("RGBA"), wide)):
+        stored.save(database / f"{number}.png")
+        assert (np.asarray(read_grey(database / f"{number}.png")) == np.asarray(image)).all()
