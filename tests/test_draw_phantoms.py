@@ -112,13 +112,15 @@ def test_covid19_has_the_files_of_kaggle(covid19):
         "README.md.txt",
         "lateral_views.csv",
         "text_boxes.csv",
+        "collection.csv",
     }
 
 
 def test_metadata_lists_every_image(covid19):
     table = pd.read_excel(covid19 / "COVID-19.metadata.xlsx")
     assert list(table) == ["FILE NAME", "FORMAT", "SIZE", "URL"]
-    assert all((covid19 / "COVID-19" / f"{name}.png").is_file() for name in table["FILE NAME"])
+    numbers = range(1, len(list((covid19 / "COVID-19").iterdir())) + 1)
+    assert table["FILE NAME"].tolist() == [f"COVID-19({number})" for number in numbers]
 
 
 def test_lateral_views_are_covid19_images(covid19):

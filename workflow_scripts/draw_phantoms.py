@@ -98,11 +98,9 @@ def draw_covid19(
         lateral, frontal = np.split(rng.permutation(n_images), [n_lateral])
         worded = rng.permutation(n_images)[:n_worded]
         words = {image: WORDS[place % len(WORDS)] for place, image in enumerate(worded)}
-        files = []
         for number in progress(range(n_images), name):
             blank = "" if covid and number % 7 == 3 else " "  # Kaggle's names vary as well
-            files.append(f"{name}{blank}({number + 1})")
-            path = f"{name}/{files[-1]}.png"
+            path = f"{name}/{name}{blank}({number + 1}).png"
             if number in lateral:
                 lateral_views.append((path, "side view"))
                 image = Image.fromarray(draw_lateral(stored_size, rng))
@@ -110,7 +108,8 @@ def draw_covid19(
                 image = Image.fromarray(draw_frontal(marks, stored_size, rng))
             boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
             write_whole(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
-        metadata = pd.DataFrame({"FILE NAME": files})
+        called = f"{name}({{}})" if covid else f"{name}-{{}}"  # other names than the files'
+        metadata = pd.DataFrame({"FILE NAME": [called.format(n + 1) for n in range(n_images)]})
         metadata["FORMAT"], metadata["SIZE"] = "PNG", f"{stored_size}*{stored_size}"
         metadata["URL"] = f"{SITE}/{name.replace(' ', '-')}"
         if covid:  # a page for each patient; those with a side view have a frontal one, too
