@@ -7,7 +7,7 @@ Image = pytest.importorskip("PIL.Image")
 pd = pytest.importorskip("pandas")
 from augment import augment  # noqa: E402
 from cxr.arrays import save_images  # noqa: E402
-from cxr.augmentation import Variant, apply_variant, draw_variants  # noqa: E402
+from cxr.augmentation import Variant, apply_variants, draw_variants  # noqa: E402
 
 LIMITS = (40, 11, 8)
 
@@ -35,6 +35,24 @@ def test_variants_follow_from_seed_and_name():
     assert first == draw_variants("a.png", 0, 6, 6, LIMITS, True)
     assert first != draw_variants("b.png", 0, 6, 6, LIMITS, True)
     assert first != draw_variants("a.png", 1, 6, 6, LIMITS, True)
+
+
+def apply_variant(pixels, variant, fill):
+    return next(apply_variants(pixels, [variant], fill))
+
+
+def test_variants_are_pil_s_one_by_one():
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    variants = draw_variants("a.png", 0, 6, 6, LIMITS, untouched=True)
+    for variant, found in zip(variants, apply_variants(pixels, variants, 9), strict=True):
+        image = Image.fromarray(pixels).rotate(
+            variant.rotation_degrees, Image.Resampling.BILINEAR, fillcolor=9
+        )
+        moved = Image.new("L", image.size, 9)
+        moved.paste(image, (variant.shift_x, variant.shift_y))
+        if variant.flipped:
+            moved = moved.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        assert (found == np.asarray(moved)).all(), variant
 
 
 def test_shift_and_flip_move_pixels_where_they_say():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 Image = pytest.importorskip("PIL.Image")
-pytest.importorskip("cv2")
+pytest.importorskip("kornia_rs")
 from cxr.decoding import UnreadableImage, read_grey  # noqa: E402
 
 
@@ -29,6 +29,13 @@ def grey():
 def test_grey_in_any_mode_reads_the_same(grey, mode, kind):
     image = grey.convert(mode)
     assert (np.asarray(read_grey(stored(image, kind))) == np.asarray(grey)).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_colour_that_stands_for_transparent_is_that_colour(grey, mode):
+    key = 7 if mode == "L" else (7, 7, 7)
+    content = stored(grey.convert(mode), transparency=key)
+    assert (np.asarray(read_grey(content)) == np.asarray(grey)).all()
 
 
 def test_bits_are_grey_values_of_their_share(grey):
@@ -93,6 +100,13 @@ def test_names_with_blanks_and_other_alphabets(grey, tmp_path):
     assert (np.asarray(read_grey(path)) == np.asarray(grey)).all()
 
 
+def grey_png(data):
+    """The PNG of 40 x 40 grey pixels whose sums are right, whatever its data are."""
+    header = struct.pack(">IIBBBBB", 40, 40, 8, 0, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks)
+
+
 def huge():
     """The PNG of a picture that says it has 100,000 x 100,000 pixels."""
     header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0)
@@ -107,11 +121,13 @@ def huge():
         (b"no image", "the file is no image"),
         (b"\x89PNG\r\n\x1a\n cut short", "cut short"),
         (stored(Image.new("L", (1, 1))), "1 x 1 pixels"),
+        (grey_png(b"not deflated"), "no whole image"),
+        (grey_png(zlib.compress(b"too few")), "no whole image"),
         (huge(), "implausibly many pixels"),
         (stored(Image.new("F", (40, 40)), "TIFF"), "floating-point"),
         (stored(Image.new("I", (40, 40), 1 << 20), "TIFF"), "32 bits"),
     ],
-    ids=["empty", "text", "header", "tiny", "bomb", "float", "32 bits"],
+    ids=["empty", "text", "header", "tiny", "data", "too few", "bomb", "float", "32 bits"],
 )
 def test_what_is_no_radiograph_is_refused_with_the_reason(content, reason):
     with pytest.raises(UnreadableImage, match=reason):

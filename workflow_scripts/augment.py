@@ -7,10 +7,10 @@ variant, rotation_degrees, shift_x, shift_y, flipped.
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from cxr.arrays import open_images, save_images
-from cxr.augmentation import apply_variant, draw_variants
+from cxr.arrays import image_writer, open_images
+from cxr.augmentation import apply_variants, draw_variants
+from cxr.files import write_table
 from cxr.logs import InputError, parser, progress, user_errors
 
 
@@ -18,19 +18,21 @@ def augment(images, out, rotations, translations, limits, untouched, fill, seed)
     pixels, table = open_images(images)
     if missing := sorted(set(table["class"]) - (rotations.keys() & translations.keys())):
         raise InputError(f"{images}: class {missing[0]!r} has no number of rotations, translations")
-    rows = [
-        (row, name, image, number, variant)
-        for row, (image, name) in enumerate(zip(table.image, table["class"], strict=True))
-        for number, variant in enumerate(
-            draw_variants(image, seed, rotations[name], translations[name], limits, untouched)
-        )
-    ]
-    augmented = np.empty((len(rows), *pixels.shape[1:]), dtype=np.uint8)
-    for place, (row, *_, variant) in enumerate(progress(rows, "augmenting")):
-        augmented[place] = apply_variant(pixels[row], variant, fill)
+    rows = []
+    with image_writer(out, pixels.shape[1]) as append:
+        for image, name, original in progress(
+            zip(table.image, table["class"], pixels, strict=True), "augmenting", total=len(table)
+        ):
+            variants = draw_variants(
+                image, seed, rotations[name], translations[name], limits, untouched
+            )
+            rows += [(image, name, number, *variant) for number, variant in enumerate(variants)]
+            for moved in apply_variants(original, variants, fill):
+                append(moved)
     columns = ["image", "class", "variant", "rotation_degrees", "shift_x", "shift_y", "flipped"]
-    listed = [(image, name, number, *variant) for _, name, image, number, variant in rows]
-    save_images(out, augmented, pd.DataFrame(listed, columns=columns).astype({"flipped": int}))
+    write_table(
+        out.with_suffix(".csv"), pd.DataFrame(rows, columns=columns).astype({"flipped": int})
+    )
 
 
 def count(text):

@@ -40,15 +40,20 @@ def draw_variants(image, seed, rotations, translations, limits, untouched):
     return variants
 
 
-def apply_variant(pixels, variant, fill):
-    """uint8 (h, w) to the same. Rotation is about the centre, bilinear; corners get fill."""
-    image = Image.fromarray(pixels)
-    if variant.rotation_degrees:
-        image = image.rotate(variant.rotation_degrees, Image.Resampling.BILINEAR, fillcolor=fill)
-    if variant.shift_x or variant.shift_y:
-        shifted = Image.new("L", image.size, fill)
-        shifted.paste(image, (variant.shift_x, variant.shift_y))
-        image = shifted
-    if variant.flipped:
-        image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(image)
+def apply_variants(pixels, variants, fill):
+    """Yield uint8 (h, w) of each variant of pixels, uint8 (h, w).
+
+    Rotation is about the centre, bilinear; corners and borders that it opens get fill.
+    """
+    degrees, turned = 0.0, Image.fromarray(pixels)
+    for variant in variants:
+        if variant.rotation_degrees != degrees:  # one rotation serves its translations and flips
+            degrees = variant.rotation_degrees
+            turned = Image.fromarray(pixels)
+            turned = turned.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=fill)
+        image = turned
+        if variant.shift_x or variant.shift_y:
+            image = Image.new("L", turned.size, fill)
+            image.paste(turned, (variant.shift_x, variant.shift_y))
+        moved = np.asarray(image)
+        yield moved[:, ::-1] if variant.flipped else moved

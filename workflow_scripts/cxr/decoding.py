@@ -7,7 +7,7 @@ import warnings
 import zlib
 from pathlib import Path
 
-import cv2
+import kornia_rs
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -58,8 +58,8 @@ def decode(content):
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content))
-            if grey := decode_grey_png(content, image):
-                return grey
+            if png := decode_png(content, image):
+                return png
             image.load()
             return ImageOps.exif_transpose(image)
     except _BOMBS as error:
@@ -86,15 +86,20 @@ def check_png(content):
         place = end + 4
 
 
-def decode_grey_png(content, image):
-    """An 8-bit grey PNG by OpenCV, which takes a third less time than PIL; None for any other."""
-    odd = b"eXIf" in content or "icc_profile" in image.info  # OpenCV turns, or warns of, these
-    if image.format != "PNG" or image.mode != "L" or odd:
+def decode_png(content, image):
+    """A PNG of 8 bits a channel by kornia-rs, in half of PIL's time; None for any other.
+
+    image: what PIL knows of it before decoding.
+    """
+    mode = {"L": "mono", "RGB": "rgb", "RGBA": "rgba"}.get(image.mode)
+    depth = content[24]  # bits a channel, in the header
+    if image.format != "PNG" or not mode or depth != 8 or b"eXIf" in content:
         return None
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint8 or pixels.shape != image.size[::-1]:
-        return None
-    return Image.fromarray(pixels)
+    try:
+        pixels = kornia_rs.io.decode_image_png_u8(content, image.size[::-1], mode)
+    except Exception as error:  # kornia-rs has no type of its own for what can't be decoded
+        raise UnreadableImage(f"no whole image: {error}") from error
+    return Image.fromarray(pixels[..., 0] if mode == "mono" else pixels)
 
 
 def to_grey(image):
@@ -108,12 +113,12 @@ def to_grey(image):
         raise UnreadableImage("pixels are floating-point numbers; expected 8 or 16 bits")
     if image.mode in ("P", "PA", "LA", "La", "RGBa"):
         image = image.convert("RGBA")
-    if image.mode == "RGBA":
+    if image.mode == "RGBA" and image.getextrema()[3][0] < 255:
         black = Image.new("RGBA", image.size, (0, 0, 0, 255))
         image = Image.alpha_composite(black, image)
     if image.mode not in ("L", "1", "RGB"):
         image = image.convert("RGB")
-    return image.convert("L")
+    return image if image.mode == "L" else image.convert("L")
 
 
 def image_files(folder):
