@@ -39,9 +39,8 @@ rule download:
     log:
         "results/logs/download/{dataset}_{source}.log",
     wildcard_constraints:
-        dataset="chestxray14|imagenet|chexnet|collection",
-        source=r"[^/]+",
-    retries: 3
+        dataset=one_of(name for name in config["sources"] if name != "covid19"),
+        source=r"[^/.][^/]*",
     conda:
         "../envs/torch.yaml"
     params:

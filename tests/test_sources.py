@@ -8,11 +8,13 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-pytest.importorskip("pooch")
-from cxr.logs import InputError
-from download import download
-from download_covid19 import download_covid19
-from PIL import Image
+requests = pytest.importorskip("requests")
+kagglehub = pytest.importorskip("kagglehub")
+from cxr.logs import InputError  # noqa: E402
+from cxr.sources import fetch_kaggle  # noqa: E402
+from download import download  # noqa: E402
+from download_covid19 import download_covid19  # noqa: E402
+from PIL import Image  # noqa: E402
 
 FOLDERS = {"normal": "NORMAL", "viral_pneumonia": "Viral Pneumonia", "covid19": "COVID-19"}
 CONTENT = b"an archive" * 1000
@@ -36,7 +38,6 @@ def server(tmp_path):
     folder = tmp_path / "served"
     folder.mkdir()
     (folder / "file").write_bytes(CONTENT)
-    (folder / "page").write_text("<!DOCTYPE html><html>Sign in</html>")
     handler = functools.partial(QuietHandler, directory=folder)
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
         threading.Thread(target=running.serve_forever, daemon=True).start()
@@ -57,16 +58,7 @@ def test_wrong_sum_leaves_nothing(server, tmp_path, kind, local):
     source = {"local": tmp_path / "served/file"} if local else {"url": f"{server}/file"}
     with pytest.raises(InputError, match=f"{kind} is {SUMS[kind]}|expected {wrong}"):
         download(tmp_path / "out", **source, **{kind: wrong})
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["served"]
-
-
-@pytest.mark.parametrize(
-    ("page", "error"), [("missing", OSError), ("page", InputError)], ids=["404", "html"]
-)
-def test_no_file_behind_the_url(server, tmp_path, page, error):
-    with pytest.raises(error):
-        download(tmp_path / "out", url=f"{server}/{page}")
-    assert not (tmp_path / "out").exists()
+    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["served"]
 
 
 def test_missing_local_file(tmp_path):
@@ -103,6 +95,43 @@ def test_database_as_a_zip_file(database, tmp_path):
         for path in database.rglob("*.png"):
             archive.write(path, path.relative_to(database))
     assert listed(tmp_path, tmp_path / "archive.zip") == EXPECTED
+
+
+def test_half_a_zip_file_is_refused(database, tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for path in database.rglob("*.png"):
+            archive.write(path, path.relative_to(database))
+    content = bytearray((tmp_path / "archive.zip").read_bytes())
+    content[80] ^= 1
+    (tmp_path / "archive.zip").write_bytes(content)
+    with pytest.raises(InputError, match=r"not a whole zip file \(Bad CRC-32"):
+        listed(tmp_path, tmp_path / "archive.zip")
+    assert not (tmp_path / "covid19_unpacked").exists()
+
+
+def refusal(status):
+    response = requests.Response()
+    response.status_code = status
+    return kagglehub.exceptions.KaggleApiHTTPError("Client Error", response=response)
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (refusal(403), "set KAGGLE_USERNAME and KAGGLE_KEY"),
+        (refusal(404), "Kaggle has no such version any more"),
+        (refusal(500), "try later"),
+        (requests.ConnectionError("no route"), "is this node online"),
+        (kagglehub.exceptions.UnauthenticatedError(), "Kaggle credentials"),
+    ],
+)
+def test_kaggle_s_refusals_say_what_to_do(monkeypatch, error, advice):
+    def refuse(_handle):
+        raise error
+
+    monkeypatch.setattr(kagglehub, "dataset_download", refuse)
+    with pytest.raises(InputError, match=rf"{advice}.* or download it by hand and name"):
+        fetch_kaggle("owner/name/versions/1")
 
 
 def test_another_folder_is_refused(tmp_path):

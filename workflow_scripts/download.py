@@ -1,12 +1,15 @@
 """Fetch one file from a URL or a local path and check its sums.
 
-A local file is linked, not copied. The output appears only when the sums are right.
+A local file is linked, not copied. The output appears only when the sums are right. A download that
+was cut off, or whose process was killed, goes on where it was: what came is in a hidden file beside
+the output.
 """
 
 from pathlib import Path
 
 from cxr.logs import InputError, parser, user_errors
-from cxr.sources import check_file, fetch_url, link_local
+from cxr.sources import check_file, link_local
+from cxr.transfer import fetch_url
 
 
 def download(out, url=None, local=None, **expected):

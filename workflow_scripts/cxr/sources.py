@@ -1,13 +1,13 @@
-"""Fetch a source: a URL, a Kaggle data set or a local path, with its sums checked."""
+"""Where data come from other than by URL: local paths, Kaggle, zip files; and their sums."""
 
 import hashlib
 import shutil
-import sys
+import zipfile
+import zlib
 from pathlib import Path
 
-import pooch
+import requests
 
-from cxr.files import whole
 from cxr.logs import InputError
 
 
@@ -40,19 +40,6 @@ def check_file(path, expected):
             )
 
 
-def fetch_url(url, path, expected):
-    """Download url to path, which appears once the file is whole and its sums are right."""
-    download = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=60)
-    with whole(path) as temporary:
-        # requests' errors are OSErrors: a step reports them in one line
-        download(url, str(temporary), None)
-        with open(temporary, "rb") as file:
-            start = file.read(256).lstrip().lower()
-        if start.startswith((b"<!doctype html", b"<html")):
-            raise InputError(f"{url}: an HTML page came instead of {path.name}; fetch it by hand")
-        check_file(temporary, expected)
-
-
 def link_local(source, path):
     """Make path a symbolic link to a local file or folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,14 +48,47 @@ def link_local(source, path):
 
 
 def fetch_kaggle(handle):
-    """Folder of a Kaggle data set, downloaded by kagglehub into its cache."""
-    import kagglehub  # slow to import, and only this route needs it
+    """Folder of a Kaggle data set, downloaded by kagglehub into its cache, resuming.
 
-    return Path(kagglehub.dataset_download(handle))
+    Raises InputError with what to do where Kaggle refuses, has no such version or isn't reached.
+    """
+    import kagglehub  # slow to import, and only this route needs it
+    from kagglehub import exceptions
+
+    by_hand = "or download it by hand and name the folder or zip file as the source's `local:`"
+    try:
+        return Path(kagglehub.dataset_download(handle))
+    except requests.HTTPError as error:
+        status = error.response.status_code if error.response is not None else None
+        if status in (401, 403):
+            advice = (
+                "Kaggle wants to know who you are: set KAGGLE_USERNAME and KAGGLE_KEY, or put "
+                "kaggle.json into ~/.kaggle (kaggle.com, Settings, API)"
+            )
+        elif status == 404:
+            advice = "Kaggle has no such version any more"
+        else:
+            advice = f"Kaggle answers {' '.join(str(error).split())[:200]}: try later"
+        raise InputError(f"{handle}: {advice}; {by_hand}") from error
+    except (exceptions.CredentialError, exceptions.UnauthenticatedError) as error:
+        raise InputError(f"{handle}: Kaggle credentials: {error}; {by_hand}") from error
+    except (exceptions.DataCorruptionError, exceptions.BackendError) as error:
+        raise InputError(f"{handle}: {error}: try again; {by_hand}") from error
+    except requests.RequestException as error:
+        raise InputError(
+            f"{handle}: Kaggle isn't reached: is this node online? {by_hand}"
+        ) from error
 
 
 def unpack_zip(archive, folder):
-    """Unpack a zip file into a new folder."""
+    """Unpack a zip file into a folder, which is there whole or not at all."""
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
-    shutil.unpack_archive(archive, folder, "zip")
+    try:
+        with zipfile.ZipFile(archive) as members:
+            members.extractall(unfinished)  # it leaves out what would lead outside
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise InputError(f"{archive}: not a whole zip file ({error}); download it again") from error
+    unfinished.replace(folder)
     return folder
