@@ -160,7 +160,7 @@ rule inspect_covid19:
     threads: 2
     params:
         python=python("torch"),
-        folder="results/downloads/covid19",
+        folder=subpath(input.images, strip_suffix=".csv"),
         options=options(
             {
                 "max_unreadable": config["max_unreadable"],

@@ -104,7 +104,7 @@ def test_half_a_zip_file_is_refused(database, tmp_path):
     content = bytearray((tmp_path / "archive.zip").read_bytes())
     content[80] ^= 1
     (tmp_path / "archive.zip").write_bytes(content)
-    with pytest.raises(InputError, match=r"not a whole zip file \(Bad CRC-32"):
+    with pytest.raises(InputError, match=r"not a whole zip file"):
         listed(tmp_path, tmp_path / "archive.zip")
     assert not (tmp_path / "covid19_unpacked").exists()
 
