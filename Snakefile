@@ -28,7 +28,7 @@ rule all:
         "results/data/covid19/class_leaks.csv",
         collect(
             "results/figures/{sheet}.jpg",
-            sheet=["lateral_views", "duplicates", "variants"],
+            sheet=["lateral_views", "duplicates", "words", "variants"],
         ),
         collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
         collect("results/{net}/confusion.csv", net=config["nets"]),

@@ -134,6 +134,12 @@ def lateral_views(settings):
     )
 
 
+def text_boxes(settings):
+    """The list of boxes to cover: a path, what find_words writes, or none."""
+    given = settings["covid19"]["text_boxes"]
+    return "results/data/covid19/found_words.csv" if given == "found" else given or []
+
+
 check_keys(config, yaml.safe_load((HERE / "rules/config.schema.yaml").read_text()))
 check_nets(config)
 check_sources(config)

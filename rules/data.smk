@@ -341,10 +341,35 @@ rule plot_duplicates:
         " --split {input.split} --out {output} &> {log}"
 
 
+rule find_words:
+    input:
+        split="results/data/covid19/split.csv",
+        script=script("find_words"),
+        code=code("find_words"),
+        env=environment("torch"),
+    output:
+        "results/data/covid19/found_words.csv",
+    log:
+        "results/logs/find_words.log",
+    benchmark:
+        "results/benchmarks/find_words.tsv"
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+    message:
+        "Looking for words in the COVID-19 test images"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
+        " --threads {threads} --out {output} &> {log}"
+
+
 rule prepare_covid19:
     input:
         split="results/data/covid19/split.csv",
-        text_boxes=config["covid19"]["text_boxes"] or [],
+        text_boxes=text_boxes(config),
         script=script("prepare_covid19"),
         code=code("prepare_covid19"),
         env=environment("torch"),
@@ -370,7 +395,7 @@ rule prepare_covid19:
         options=options(
             {
                 "size": config["image_size"],
-                "text_boxes": config["covid19"]["text_boxes"],
+                "text_boxes": text_boxes(config) or None,
             }
         ),
     message:
@@ -380,6 +405,34 @@ rule prepare_covid19:
         " {params.options} --train {output.train} --val {output.val}"
         " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
         " --out-boxes {output.text_boxes} &> {log}"
+
+
+rule plot_words:
+    input:
+        split="results/data/covid19/split.csv",
+        text_boxes="results/data/covid19/text_boxes.csv",
+        script=script("plot_words"),
+        code=code("plot_words"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/figures/words.jpg",
+            category="1 Data",
+            labels={"what": "Words in test images, covered"},
+            caption="captions/words.rst",
+        ),
+    log:
+        "results/logs/plot_words.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+    message:
+        "Drawing words before and after they are covered"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
+        " --text-boxes {input.text_boxes} --out {output} &> {log}"
 
 
 rule augment:

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.arrays import save_images
-from cxr.covid19 import read_image_table
+from cxr.covid19 import BOX, read_image_table
 from cxr.decoding import read_grey
 from cxr.files import write_table
 from cxr.images import cover, to_square
 from cxr.logs import InputError, parser, progress, user_errors
-
-BOX = ["x0", "y0", "x1", "y1"]
 
 
 def prepare_covid19(
@@ -41,14 +39,21 @@ def prepare_covid19(
 
 
 def read_boxes(path, images):
-    """Boxes by hand: image, x0, y0, x1, y1 (stored pixels, end exclusive), text, origin."""
+    """Boxes of words and letters: image, x0, y0, x1, y1, text, origin.
+
+    Boxes without an origin are by hand. Raises InputError if one is no box or of no image.
+    """
     boxes = read_image_table(path, columns=[*BOX, "text"])
     if unknown := sorted(set(boxes.image) - images):
         raise InputError(f"{path}: image {unknown[0]!r} is not in the database")
+    if len(boxes) and not all(pd.api.types.is_integer_dtype(boxes[side]) for side in BOX):
+        raise InputError(f"{path}: {', '.join(BOX)} are not all whole numbers of pixels")
     if (bad := (boxes.x0 >= boxes.x1) | (boxes.y0 >= boxes.y1)).any():
         row = boxes[bad].iloc[0]
         raise InputError(f"{path}: empty box {row[BOX].tolist()} of image {row.image!r}")
-    return boxes.assign(origin="hand")[["image", *BOX, "text", "origin"]]
+    if "origin" not in boxes:
+        boxes["origin"] = "hand"
+    return boxes[["image", *BOX, "text", "origin"]]
 
 
 def no_boxes():
@@ -60,9 +65,7 @@ if __name__ == "__main__":
     arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
     arguments.add_argument("--split", type=Path, required=True)
     arguments.add_argument("--size", type=int, required=True, help="pixels, width and height")
-    arguments.add_argument(
-        "--text-boxes", type=Path, help="CSV by hand; without it nothing is covered"
-    )
+    arguments.add_argument("--text-boxes", type=Path, help="CSV; without it nothing is covered")
     for name in ("train", "val", "test-unedited", "test-edited"):
         arguments.add_argument(f"--{name}", type=Path, required=True, help=".npy to write")
     arguments.add_argument("--out-boxes", type=Path, required=True, help="CSV to write")
