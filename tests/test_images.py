@@ -6,7 +6,8 @@ import pytest
 Image = pytest.importorskip("PIL.Image")
 pd = pytest.importorskip("pandas")
 from cxr.images import cover, normalise, to_square  # noqa: E402
-from prepare_covid19 import prepare_covid19  # noqa: E402
+from cxr.logs import InputError  # noqa: E402
+from prepare_covid19 import prepare_covid19, read_boxes  # noqa: E402
 
 
 @pytest.fixture
@@ -62,3 +63,28 @@ def test_words_are_covered_in_the_edited_test_images_alone(tmp_path, grey):
     assert not pixels["test_edited"][:20, :20].any()
     assert (pixels["test_edited"][20:] == np.asarray(grey)[20:]).all()
     assert pd.read_csv(tmp_path / "out_boxes.csv").origin.unique().tolist() == ["hand"]
+
+
+def test_boxes_keep_their_origin(tmp_path):
+    path = tmp_path / "boxes.csv"
+    path.write_text("image,x0,y0,x1,y1,text,origin\na.png,1,2,3,4,0012,ocr\n")
+    row = read_boxes(path, {"a.png"}).iloc[0]
+    assert (row.text, row.origin) == ("0012", "ocr")
+    path.write_text("image,x0,y0,x1,y1,text,origin\n")
+    assert read_boxes(path, {"a.png"}).empty
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("a.png,1,2,3,2", "empty box"),
+        ("b.png,1,2,3,4", "'b.png' is not in the database"),
+        ("a.png,1.5,2,3,4", "whole numbers of pixels"),
+        ("a.png,1,2,,4", "whole numbers of pixels"),
+    ],
+)
+def test_what_is_no_box_is_refused(tmp_path, row, problem):
+    path = tmp_path / "boxes.csv"
+    path.write_text(f"image,x0,y0,x1,y1,text\n{row},A\n")
+    with pytest.raises(InputError, match=problem):
+        read_boxes(path, {"a.png"})
