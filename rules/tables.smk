@@ -1,4 +1,37 @@
-"""Tables 1 to 3 and figure 1 of the paper."""
+"""Counts of images, tables 1 to 3 and figure 1 of the paper."""
+
+
+rule count_images:
+    input:
+        chestxray14="results/data/chestxray14/split.csv",
+        archives=tables_of(archives()),
+        duplicates="results/data/covid19/duplicates.csv",
+        manifest="results/downloads/covid19.csv",
+        covid19="results/data/covid19/split.csv",
+        augmented="results/data/covid19/augmented/train.csv",
+        script=script("count_images"),
+        code=code("count_images"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/data/counts.csv",
+            category="1 Data",
+            labels={"what": "image counts"},
+            caption="captions/counts.rst",
+        ),
+    log:
+        "results/logs/count_images.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        paper=as_json(config["paper"]["counts"]),
+    message:
+        "Counting images beside the paper's numbers"
+    shell:
+        "{params.python} {input.script} --chestxray14 {input.chestxray14}"
+        " --archives {input.archives} --duplicates {input.duplicates} --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
+        " --paper {params.paper} --out {output} &> {log}"
 
 
 rule write_tables:

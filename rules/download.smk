@@ -1,0 +1,85 @@
+"""Sources: fetched, or linked where they are local, or drawn."""
+
+
+localrules:
+    download,
+    download_covid19,
+    draw_phantoms,
+
+
+rule draw_phantoms:
+    input:
+        script=script("draw_phantoms"),
+        code=code("draw_phantoms"),
+        env=environment("torch"),
+    output:
+        [directory(path) if is_folder(path) else path for path in phantoms(config)],
+    log:
+        "results/logs/draw_phantoms.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
+    message:
+        "Drawing radiograph-like phantoms in the layouts of the real data sets"
+    shell:
+        "{params.python} {input.script} --chestxray14 phantoms/chestxray14"
+        " --covid19 phantoms/covid19 --lists phantoms {params.options} &> {log}"
+
+
+rule download:
+    input:
+        local=local_source,
+        script=script("download"),
+        code=code("download"),
+        env=environment("torch"),
+    output:
+        "results/downloads/{dataset}/{source}",
+    log:
+        "results/logs/download/{dataset}_{source}.log",
+    wildcard_constraints:
+        dataset=one_of(name for name in config["sources"] if name != "covid19"),
+        source=r"[^/.][^/]*",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        source=source_options,
+    message:
+        "Fetching {wildcards.source} of {wildcards.dataset}"
+    shell:
+        "{params.python} {input.script} {params.source} --out {output} &> {log}"
+
+
+rule download_covid19:
+    input:
+        local=[
+            source["local"]
+            for source in config["sources"]["covid19"]
+            if "local" in source
+        ],
+        script=script("download_covid19"),
+        code=code("download_covid19"),
+        env=environment("torch"),
+    output:
+        manifest="results/downloads/covid19.csv",
+    log:
+        "results/logs/download_covid19.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        folder=subpath(output.manifest, strip_suffix=".csv"),
+        source=options(
+            {
+                key: config["sources"]["covid19"][0].get(key)
+                for key in ("local", "kaggle")
+            }
+        ),
+        classes=options({"classes": config["covid19"]["folders"]}),
+    message:
+        "Fetching the COVID-19 Radiography Database"
+    shell:
+        "{params.python} {input.script} {params.source} --folder {params.folder}"
+        " --manifest {output.manifest} {params.classes} &> {log}"
