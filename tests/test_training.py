@@ -79,7 +79,7 @@ def test_the_kept_epoch_has_the_lowest_validation_loss(images):
     net = create("resnet18", 3)
     state, history = fit(
         net, data, data, settings(epochs=4, learning_rate=0.3), CPU,
-        report=lambda row: seen.append({k: v.clone() for k, v in net.state_dict().items()}),
+        report=lambda history: seen.append({k: v.clone() for k, v in net.state_dict().items()}),
     )  # fmt: skip
     best = int(np.argmin([row["val_loss"] for row in history]))
     assert all(torch.equal(state[name], seen[best][name]) for name in state)

@@ -3,6 +3,10 @@
 COVID-19 nets: --train and --val are image sets (.npy) whose tables have a column `class`.
 ChestX-ray14: --images are the archives' arrays, and --split the table that says which of their
 images are train and val, with a column per finding.
+
+Killed at any moment and started again with the same arguments, it goes on where it was and ends
+with the same bytes, from a file .resume beside the checkpoint. Other settings, data or code start
+anew. The history grows with every epoch.
 """
 
 from pathlib import Path
@@ -12,17 +16,25 @@ from cxr.arrays import open_by_class, open_by_split
 from cxr.files import write_table
 from cxr.logs import parser, user_errors
 from cxr.nets import load_net, save_net
+from cxr.resume import ResumeFile, code_hash, hash_of
 from cxr.training import Settings, best_device, fit
 
 
-def train_phase(open_train, open_val, start, settings, checkpoint, history):
+def train_phase(open_train, open_val, start, settings, checkpoint, history, save_every):
     """open_train, open_val: functions from the net's outputs to LabelledImages."""
     net, description = load_net(start)
     train, val = open_train(description["outputs"]), open_val(description["outputs"])
-    best_state, rows = fit(net, train, val, settings, best_device(), report=print_epoch)
-    net.load_state_dict(best_state)
-    save_net(checkpoint, net, description)
-    write_table(history, pd.DataFrame(rows))
+
+    def report(rows):
+        write_table(history, pd.DataFrame(rows))
+        print_epoch(rows[-1])
+
+    key = hash_of(code_hash(), repr(settings), start, *train.content(), *val.content())
+    with ResumeFile(checkpoint.with_name(".resume"), key, save_every) as resume:
+        best_state, _ = fit(net, train, val, settings, best_device(), resume, report)
+        net.load_state_dict(best_state)
+        save_net(checkpoint, net, description)
+        resume.remove()
 
 
 def print_epoch(row):
@@ -43,10 +55,13 @@ if __name__ == "__main__":
     arguments.add_argument("--split", type=Path, help="ChestX-ray14's split.csv")
     arguments.add_argument("--checkpoint", type=Path, required=True, help="to write")
     arguments.add_argument("--history", type=Path, required=True, help="CSV to write")
+    arguments.add_argument(
+        "--save-every", type=float, default=300, help="seconds from one .resume to the next"
+    )
     Settings.add_arguments(arguments)
     chosen = vars(arguments.parse_args())
     train, val, images, split = (chosen.pop(name) for name in ("train", "val", "images", "split"))
-    files = {name: chosen.pop(name) for name in ("start", "checkpoint", "history")}
+    files = {name: chosen.pop(name) for name in ("start", "checkpoint", "history", "save_every")}
     if (
         (train is None) != (val is None)
         or (images is None) != (split is None)

@@ -73,6 +73,11 @@ class LabelledImages:
     def __len__(self):
         return len(self.labels)
 
+    def content(self):
+        """Arrays of all that these images are made of, to be hashed."""
+        names = "\n".join([*self.outputs, *self.images]).encode()
+        return [names, self.labels, self.array_of, self.row_of, *self.arrays]
+
     def pixels(self, indices):
         """uint8 (len(indices), size, size)."""
         indices = np.asarray(indices)

@@ -16,6 +16,8 @@ def whole(path):
     temporary = Path(name)
     try:
         yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:

@@ -3,16 +3,19 @@
 import argparse
 import copy
 import time
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cxr.logs import InputError
-from cxr.nets import freeze_all_but_output_layer, normalise
+from cxr.logs import InputError, progress
+from cxr.nets import freeze_all_but_output_layer, normalise, output_layer
+from cxr.resume import Stopped
 
 EVALUATION_BATCH = 32  # images; results of frozen batch norm don't depend on it
+CHECK_EVERY = 50  # batches between two looks at whether losses are finite: each waits for a GPU
 
 
 @dataclass
@@ -32,21 +35,34 @@ class Settings:
     @classmethod
     def add_arguments(cls, parser):
         """One option per setting, all required."""
-        for field in fields(cls):
-            if field.type is bool:
+        for setting in fields(cls):
+            if setting.type is bool:
                 action = argparse.BooleanOptionalAction
-                parser.add_argument(f"--{field.name}", action=action, default=False)
+                parser.add_argument(f"--{setting.name}", action=action, default=False)
             else:
-                name = f"--{field.name.replace('_', '-')}"
-                choices = ("output_layer", "all") if field.name == "trainable" else None
-                parser.add_argument(name, type=field.type, required=True, choices=choices)
+                name = f"--{setting.name.replace('_', '-')}"
+                choices = ("output_layer", "all") if setting.name == "trainable" else None
+                parser.add_argument(name, type=setting.type, required=True, choices=choices)
 
 
-def fit(net, train, val, settings, device, report=lambda row: None):
+@dataclass
+class Progress:
+    """How far a phase has come, and what it has seen."""
+
+    epoch: int = 1
+    batch: int = 0  # batches of the epoch that are done
+    seconds: float = 0.0  # of the epoch, spent on them
+    best_loss: float = float("inf")
+    best_epoch: int = 0
+    history: list = field(default_factory=list)
+
+
+def fit(net, train, val, settings, device, resume=None, report=lambda history: None):
     """Train net; returns (state dict of the epoch with the lowest validation loss, history rows).
 
     train, val: LabelledImages. A frozen net (all but the output layer) stays in eval mode, so
-    that batch norm keeps its statistics. report is called with each epoch's row of history.
+    that batch norm keeps its statistics. report is called with the history so far after each epoch.
+    resume: a ResumeFile in use, from which an interrupted training goes on to the same bits.
     """
     torch.use_deterministic_algorithms(True)
     net = net.to(device, memory_format=torch.channels_last)
@@ -59,18 +75,70 @@ def fit(net, train, val, settings, device, report=lambda row: None):
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    best_loss, best_epoch, best_state, history = float("inf"), 0, None, []
-    for epoch in range(1, settings.epochs + 1):
-        start = time.perf_counter()
-        net.train(not frozen)
-        train_loss = train_one_epoch(net, train, optimizer, settings, epoch, device)
-        seconds = time.perf_counter() - start
-        logits = predict_logits(net, val, device)
-        val_loss = mean_loss(logits, val.labels)
-        history.append(
+    done, best_state, losses = Progress(), None, None
+    if resume and (saved := resume.load(device)):
+        done, best_state, losses = Progress(**saved["progress"]), saved["best"], saved["losses"]
+        net.load_state_dict(saved["net"])
+        optimizer.load_state_dict(saved["optimizer"])
+        restore_random_state(saved["random"])
+        print(f"goes on at epoch {done.epoch}, batch {done.batch + 1}", flush=True)
+
+    def save():
+        resume.save(
             {
-                "epoch": epoch,
-                "train_loss": train_loss,
+                "progress": asdict(done),
+                "net": net.state_dict(),
+                "best": best_state,
+                "optimizer": optimizer.state_dict(),
+                "losses": losses,
+                "random": random_state(),
+            }
+        )
+        if resume.told_to_stop:
+            raise Stopped(
+                f"{resume.path}: stopped by SIGTERM at epoch {done.epoch}, after batch "
+                f"{done.batch}; started again, training goes on from there"
+            )
+
+    if frozen and isinstance(output_layer(net), nn.Linear):
+        layer = output_layer(net)
+        train_inputs = CachedFeatures(net, train, device, settings.batch_size, settings.flip)
+        val_inputs = CachedFeatures(net, val, device, EVALUATION_BATCH)
+    else:
+        layer, train_inputs, val_inputs = net, Pixels(train, device), Pixels(val, device)
+    while done.epoch <= settings.epochs:
+        if settings.patience and done.epoch - 1 - done.best_epoch >= settings.patience:
+            break
+        layer.train(not frozen)
+        torch_seed, order, flips = draw_epoch(len(train), settings, done.epoch)
+        split = batches(order, settings.batch_size)
+        if not done.batch:
+            torch.manual_seed(torch_seed)
+            losses = torch.zeros(len(split), dtype=torch.float64, device=device)
+        started = time.perf_counter() - done.seconds
+        for batch in epoch_progress(split, losses, done):
+            inputs = train_inputs(batch, flips[batch])
+            labels = torch.from_numpy(train.labels[batch]).to(device)
+            loss = binary_cross_entropy_with_logits(layer(inputs), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            losses[done.batch] = loss.detach()
+            done.batch += 1
+            if done.batch % CHECK_EVERY == 0 or done.batch == len(split):
+                check_finite(losses, split, done, train)
+            if resume and resume.is_due():
+                check_finite(losses, split, done, train)
+                done.seconds = time.perf_counter() - started
+                save()
+        seconds = time.perf_counter() - started
+        sizes = np.array([len(batch) for batch in split])
+        logits = predict(layer, val_inputs, len(val))
+        val_loss = mean_loss(logits, val.labels)
+        done.history.append(
+            {
+                "epoch": done.epoch,
+                "train_loss": float((losses.cpu().numpy() * sizes).sum() / len(train)),
                 "val_loss": val_loss,
                 "val_accuracy": accuracy(logits, val.labels),
                 "learning_rate": settings.learning_rate,
@@ -78,38 +146,103 @@ def fit(net, train, val, settings, device, report=lambda row: None):
                 "images_per_second": round(len(train) / seconds, 2),
             }
         )
-        report(history[-1])
-        if val_loss < best_loss:
-            best_loss, best_epoch = val_loss, epoch
+        report(done.history)
+        if val_loss < done.best_loss:
+            done.best_loss, done.best_epoch = val_loss, done.epoch
             best_state = copy.deepcopy(net.state_dict())
-        if settings.patience and epoch - best_epoch >= settings.patience:
-            break
-    return best_state, history
+        done.epoch, done.batch, done.seconds = done.epoch + 1, 0, 0.0
+        if resume and resume.is_due():
+            save()
+    return best_state, done.history
 
 
-def train_one_epoch(net, train, optimizer, settings, epoch, device):
-    """One pass over the training images in random order; mean loss of the images."""
-    # Order, flips and dropout of an epoch follow from (seed, epoch), not from what was run before.
+def draw_epoch(n, settings, epoch):
+    """What is random in an epoch: PyTorch's seed, the order of n images, which are flipped.
+
+    It follows from (seed, epoch) alone, not from what was run before.
+    """
     rng = np.random.default_rng([settings.seed, epoch])
-    torch.manual_seed(int(rng.integers(2**63)))
-    order = rng.permutation(len(train))
-    flips = rng.random(len(train)) < 0.5 if settings.flip else np.zeros(len(train), bool)
-    total = 0.0
-    for batch in batches(order, settings.batch_size):
-        pixels = torch.from_numpy(train.pixels(batch))
-        flipped = torch.from_numpy(flips[batch])
-        pixels[flipped] = pixels[flipped].flip(-1)
-        inputs = network_input(pixels, device)
-        labels = torch.from_numpy(train.labels[batch]).to(device)
-        loss = binary_cross_entropy_with_logits(net(inputs), labels)
-        if not torch.isfinite(loss):
-            images = ", ".join(train.images.iloc[batch])
-            raise InputError(f"loss is {loss.item()} at epoch {epoch} for the images {images}")
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        total += loss.item() * len(batch)
-    return total / len(train)
+    torch_seed, order = int(rng.integers(2**63)), rng.permutation(n)
+    flips = rng.random(n) < 0.5 if settings.flip else np.zeros(n, bool)
+    return torch_seed, order, flips
+
+
+def epoch_progress(split, losses, done):
+    """The batches of an epoch that are not done yet, with a progress bar on a terminal."""
+    bar = progress(split[done.batch :], f"epoch {done.epoch}")
+    for batch in bar:
+        yield batch
+        if not bar.disable and done.batch % 10 == 0:
+            bar.set_postfix(loss=f"{losses[: done.batch].mean().item():.4f}", refresh=False)
+
+
+def check_finite(losses, split, done, train):
+    """Raise InputError, naming the images, if the loss of a batch of this epoch is no number."""
+    finite = torch.isfinite(losses[: done.batch])
+    if not finite.all():
+        number = int((~finite).nonzero()[0, 0])
+        images = ", ".join(train.images.iloc[split[number]])
+        loss = losses[number].item()
+        raise InputError(f"loss is {loss} at epoch {done.epoch} for the images {images}")
+
+
+def random_state():
+    """State of PyTorch's generators, on the host."""
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
+    }
+
+
+def restore_random_state(state):
+    torch.set_rng_state(state["cpu"].cpu())
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+class Pixels:
+    """Images as a net's inputs: float32 (n, 3, h, w), normalised on the device."""
+
+    def __init__(self, images, device):
+        self.images, self.device = images, device
+
+    def __call__(self, indices, flipped=None):
+        pixels = torch.from_numpy(self.images.pixels(indices))
+        if flipped is not None:
+            flipped = torch.from_numpy(flipped)
+            pixels[flipped] = pixels[flipped].flip(-1)
+        return network_input(pixels, self.device)
+
+
+class CachedFeatures:
+    """Images as inputs of a frozen net's output layer, float32 (n, features), computed once.
+
+    With flip, the features of the mirrored images are kept, too.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net, images, device, batch_size, flip=False):
+        net.eval()
+        found = []
+        hook = output_layer(net).register_forward_pre_hook(
+            lambda _layer, inputs: found.append(inputs[0])
+        )
+        pixels = Pixels(images, device)
+        self.features = []
+        for mirrored in (False, True) if flip else (False,):
+            found.clear()
+            for batch in progress(batches(np.arange(len(images)), batch_size), "features"):
+                net(pixels(batch, np.full(len(batch), mirrored)))
+            self.features.append(torch.cat(found))
+        hook.remove()
+
+    def __call__(self, indices, flipped=None):
+        indices = torch.from_numpy(indices).to(self.features[0].device)
+        features = self.features[0][indices]
+        if flipped is not None and flipped.any():
+            flipped = torch.from_numpy(flipped).to(features.device)
+            features[flipped] = self.features[1][indices[flipped]]
+        return features
 
 
 def batches(indices, size):
@@ -128,15 +261,17 @@ def network_input(pixels, device):
     return normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last)
 
 
-@torch.no_grad()
 def predict_logits(net, images, device, batch_size=EVALUATION_BATCH):
     """Logits, float32 (n, outputs), of all images in order; net is put into eval mode."""
-    net.eval()
-    logits = [
-        net(network_input(torch.from_numpy(images.pixels(batch)), device)).cpu()
-        for batch in np.split(np.arange(len(images)), range(batch_size, len(images), batch_size))
-    ]
-    return torch.cat(logits).numpy()
+    return predict(net, Pixels(images, device), len(images), batch_size)
+
+
+@torch.no_grad()
+def predict(layer, inputs, n, batch_size=EVALUATION_BATCH):
+    """Logits, float32 (n, outputs), of n inputs in order; layer is put into eval mode."""
+    layer.eval()
+    split = np.split(np.arange(n), range(batch_size, n, batch_size))
+    return torch.cat([layer(inputs(batch)).cpu() for batch in split]).numpy()
 
 
 def mean_loss(logits, labels):

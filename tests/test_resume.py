@@ -1,0 +1,249 @@
+"""A training that is killed, at any moment, ends with the bytes of one that isn't."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+import pandas as pd  # noqa: E402
+from cxr import training  # noqa: E402
+from cxr.arrays import open_by_class, save_images  # noqa: E402
+from cxr.logs import InputError  # noqa: E402
+from cxr.nets import create, save_net  # noqa: E402
+from cxr.resume import ResumeFile, Stopped, hash_of  # noqa: E402
+
+SCRIPT = Path(__file__).parent.parent / "workflow_scripts" / "train_phase.py"
+CLASSES = ["normal", "viral_pneumonia", "covid19"]
+CPU = torch.device("cpu")
+TIMES = ["seconds", "images_per_second"]
+
+
+def settings(**changes):
+    values = {
+        "trainable": "all", "epochs": 3, "learning_rate": 0.01, "weight_decay": 0.01,
+        "patience": 0, "momentum": 0.9, "batch_size": 9, "flip": True, "seed": 0,
+    }  # fmt: skip
+    return values | changes
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """40 noisy images: five batches, the last of four."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(40) % 3
+    pixels = (classes[:, None, None] * 70 + rng.integers(0, 40, (40, 32, 32))).astype(np.uint8)
+    table = pd.DataFrame(
+        {"image": [f"{number}.png" for number in range(40)], "class": np.array(CLASSES)[classes]}
+    )
+    path = tmp_path_factory.mktemp("images") / "train.npy"
+    save_images(path, pixels, table)
+    return path
+
+
+class Killed(BaseException):
+    """What a test throws into a training at a moment of its choice."""
+
+
+class Killing(ResumeFile):
+    """Saves after every batch, and is killed after so many saves."""
+
+    def __init__(self, path, saves):
+        super().__init__(path, "key", every=0)
+        self.saves = saves
+
+    def save(self, state):
+        super().save(state)
+        self.saves -= 1
+        if not self.saves:
+            raise Killed
+
+
+def train(images, resume=None, architecture="squeezenet1_1", **changes):
+    torch.manual_seed(0)
+    net = create(architecture, 3)
+    data = open_by_class(images, CLASSES)
+    chosen = training.Settings(**settings(**changes))
+    state, history = training.fit(net, data, data, chosen, CPU, resume)
+    return state, pd.DataFrame(history).drop(columns=TIMES)
+
+
+def train_with_kills(images, folder, saves, **options):
+    """Train, killed after so many saves of each start, until it ends; returns the starts too."""
+    for starts in range(1, 100):
+        with Killing(folder / ".resume", saves) as resume:
+            try:
+                return *train(images, resume, **options), starts
+            except Killed:
+                pass
+    raise AssertionError("it makes no progress")
+
+
+@pytest.mark.parametrize("saves", [2, 3, 4, 5, 6, 7, 11])
+def test_killed_after_any_batch_it_ends_with_the_same_bits(images, tmp_path, saves):
+    """The net has dropout: PyTorch's random numbers go on, too."""
+    expected, rows = train(images)
+    found, found_rows, starts = train_with_kills(images, tmp_path, saves)
+    assert starts > 1
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    pd.testing.assert_frame_equal(rows, found_rows, check_exact=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"architecture": "resnet18", "trainable": "output_layer"},
+        {"architecture": "resnet18", "epochs": 2},
+        {"epochs": 8, "learning_rate": 1.0, "patience": 1, "flip": False},
+    ],
+    ids=["frozen", "batch norm", "early stopping"],
+)
+def test_so_do_other_ways_of_training(images, tmp_path, options):
+    expected, rows = train(images, **options)
+    found, found_rows, _ = train_with_kills(images, tmp_path, 9, **options)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+    pd.testing.assert_frame_equal(rows, found_rows, check_exact=True)
+
+
+@pytest.mark.parametrize("architecture", ["resnet18", "densenet121"])
+def test_cached_features_train_to_the_bits_of_the_plain_loop(images, monkeypatch, architecture):
+    options = {"trainable": "output_layer", "architecture": architecture}
+    cached, rows = train(images, **options)
+    monkeypatch.setattr(training, "output_layer", lambda net: None)  # nothing to cache for
+    plain, plain_rows = train(images, **options)
+    assert all(torch.equal(cached[name], plain[name]) for name in plain)
+    pd.testing.assert_frame_equal(rows, plain_rows, check_exact=True)
+
+
+def test_state_of_another_key_is_not_used(images, tmp_path, capsys):
+    with pytest.raises(Killed), Killing(tmp_path / ".resume", 3) as resume:
+        train(images, resume)
+    with ResumeFile(tmp_path / ".resume", "other") as resume:
+        assert resume.load(CPU) is None
+    assert "of other settings, data or code" in capsys.readouterr().out
+
+
+def test_a_full_disk_leaves_the_state_saved_before(tmp_path, monkeypatch, capsys):
+    with ResumeFile(tmp_path / ".resume", "key") as resume:
+        resume.save({"n": 1})
+        if not os.path.exists("/dev/full"):
+            pytest.skip("no /dev/full, which is always full, on this system")
+        monkeypatch.setattr(torch, "save", lambda *_: Path("/dev/full").write_bytes(b"x" * 9999))
+        resume.save({"n": 2})
+        assert resume.load(CPU) == {"n": 1}
+    assert "not saved: [Errno 28] No space left on device" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir() if "lock" not in path.name] == [".resume"]
+
+
+def test_two_processes_cannot_train_the_same(tmp_path):
+    with ResumeFile(tmp_path / ".resume", "key"):
+        code = (
+            "from cxr.resume import ResumeFile; import sys\n"
+            "with ResumeFile(sys.argv[1], 'key'): pass"
+        )
+        second = subprocess.run(
+            [sys.executable, "-c", code, tmp_path / ".resume"],
+            cwd=SCRIPT.parent, text=True, capture_output=True,
+        )  # fmt: skip
+    assert second.returncode == 1
+    assert "another process, maybe on another machine, trains the same" in second.stderr
+
+
+def test_hash_depends_on_every_byte(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"1")
+    array = np.zeros(3)
+    first = hash_of("a", path, array)
+    assert first == hash_of("a", path, np.zeros(3))
+    path.write_bytes(b"2")
+    second = hash_of("a", path, array)
+    array[2] = 1e-300
+    assert len({first, second, hash_of("a", path, array), hash_of("b", path, array)}) == 4
+
+
+# The step itself, killed by signals
+
+
+@pytest.fixture
+def start(tmp_path):
+    torch.manual_seed(0)
+    description = {"architecture": "squeezenet1_1", "outputs": CLASSES, "image_size": 32}
+    save_net(tmp_path / "start.safetensors", create("squeezenet1_1", 3), description)
+    return tmp_path / "start.safetensors"
+
+
+def command(images, start, folder, **changes):
+    chosen = settings(epochs=30, flip=False, **changes)
+    chosen.pop("flip")
+    words = [
+        word
+        for name, value in chosen.items()
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    return [
+        sys.executable, str(SCRIPT), "--start", start, "--train", images, "--val", images,
+        "--checkpoint", folder / "checkpoint.safetensors", "--history", folder / "history.csv",
+        "--save-every", "0.2", *words,
+    ]  # fmt: skip
+
+
+def run_uninterrupted(images, start, folder):
+    folder.mkdir()
+    subprocess.run(command(images, start, folder), check=True)
+    return (folder / "checkpoint.safetensors").read_bytes(), read_history(folder)
+
+
+def read_history(folder):
+    return pd.read_csv(folder / "history.csv").drop(columns=TIMES)
+
+
+def saved_at(folder):
+    """When the training's state was last saved."""
+    path = folder / ".resume"
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def test_sigkill_at_random_moments(images, start, tmp_path):
+    expected, rows = run_uninterrupted(images, start, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    rng = np.random.default_rng(1)
+    for _ in range(4):
+        before = saved_at(folder)
+        process = subprocess.Popen(command(images, start, folder))
+        while saved_at(folder) == before:
+            assert process.poll() is None
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.5))
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert not (folder / "checkpoint.safetensors").exists()
+    subprocess.run(command(images, start, folder), check=True)
+    assert (folder / "checkpoint.safetensors").read_bytes() == expected
+    pd.testing.assert_frame_equal(read_history(folder), rows, check_exact=True)
+    assert not (folder / ".resume").exists()
+
+
+def test_sigterm_saves_and_says_so(images, start, tmp_path):
+    process = subprocess.Popen(
+        [*command(images, start, tmp_path), "--epochs", "5000"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while saved_at(tmp_path) is None:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, message = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped by SIGTERM at epoch" in message
+    assert "Traceback" not in message
+    assert (tmp_path / ".resume").exists()
+
+
+def test_stopped_is_a_user_s_error():
+    assert issubclass(Stopped, InputError)
