@@ -316,6 +316,15 @@ def start_of(net):
     return [f"results/pretrained/{net['start']}/model.safetensors"]
 
 
+def gate_of(net):
+    """What has to be there before a net starts from weights that were loaded: their AUROC."""
+    return (
+        [f"results/pretrained/{net['start']}/auroc.csv"]
+        if net["start"] in LOADED
+        else []
+    )
+
+
 def previous_checkpoint(wildcards):
     """Weights of the phase before; before phase 1, the net as it was built."""
     previous = int(wildcards.phase) - 1

@@ -149,8 +149,17 @@ rule evaluate_findings:
         runtime=120,
     params:
         python=python("torch"),
+        options=lambda wildcards: options(
+            {
+                "least_auroc": (
+                    config["pretrained"][wildcards.name]["least_auroc"]
+                    if wildcards.name in LOADED
+                    else None
+                )
+            }
+        ),
     message:
         "Evaluating {wildcards.name} on ChestX-ray14's test images"
     shell:
         "{params.python} {input.script} --net {input.net} --images {input.images}"
-        " --split {input.split} --out {output} &> {log}"
+        " --split {input.split} {params.options} --out {output} &> {log}"

@@ -4,6 +4,7 @@
 rule build_net:
     input:
         start=lambda wildcards: start_of(config["nets"][wildcards.net]),
+        gate=lambda wildcards: gate_of(config["nets"][wildcards.net]),
         script=script("build_net"),
         code=code("build_net"),
         env=environment("torch"),

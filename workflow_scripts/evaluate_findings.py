@@ -1,18 +1,22 @@
-"""AUROC per finding of a net on ChestX-ray14's test images."""
+"""AUROC per finding of a net on ChestX-ray14's test images.
+
+With --least-auroc, a lower mean stops the step: weights that were loaded under wrong names, or into
+the wrong layers, leave a net that runs and knows nothing (mean AUROC near 0.5).
+"""
 
 from pathlib import Path
 
 import pandas as pd
 from cxr.arrays import open_by_split
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
+from cxr.logs import InputError, parser, user_errors
 from cxr.nets import load_net
 from cxr.training import best_device, predict_logits
 from sklearn.metrics import roc_auc_score
 
 
-def evaluate_findings(net, images, split, out):
-    net, description = load_net(net)
+def evaluate_findings(net, images, split, out, least_auroc=0.0):
+    path, (net, description) = net, load_net(net)
     outputs = description["outputs"]
     test = open_by_split(images, split, "test", outputs)
     device = best_device()
@@ -23,7 +27,14 @@ def evaluate_findings(net, images, split, out):
         both = 0 < labels.sum() < len(labels)  # else AUROC is not defined: the cell stays empty
         auroc = roc_auc_score(labels, logits[:, number]) if both else None
         rows.append((finding, int(labels.sum()), len(labels), auroc))
-    write_table(out, pd.DataFrame(rows, columns=["finding", "positive", "n", "auroc"]))
+    table = pd.DataFrame(rows, columns=["finding", "positive", "n", "auroc"])
+    mean = table.auroc.mean()
+    if least_auroc and not mean >= least_auroc:  # written so that no AUROC at all fails
+        raise InputError(
+            f"{path}: mean AUROC {mean:.3f} on {len(test)} test images, expected at least "
+            f"{least_auroc}: were the weights loaded as they were trained?"
+        )
+    write_table(out, table)
 
 
 if __name__ == "__main__":
@@ -31,6 +42,7 @@ if __name__ == "__main__":
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     arguments.add_argument("--images", type=Path, nargs="+", required=True, help="arrays (.npy)")
     arguments.add_argument("--split", type=Path, required=True, help="ChestX-ray14's split.csv")
+    arguments.add_argument("--least-auroc", type=float, default=0.0, help="mean; default: 0")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         evaluate_findings(**vars(arguments.parse_args()))

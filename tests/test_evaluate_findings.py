@@ -1,0 +1,46 @@
+"""AUROC per finding, and the gate that weights which know nothing don't pass."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+import pandas as pd  # noqa: E402
+from cxr.arrays import save_images  # noqa: E402
+from cxr.logs import InputError  # noqa: E402
+from cxr.nets import create, save_net  # noqa: E402
+from evaluate_findings import evaluate_findings  # noqa: E402
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """Arguments for a random net on 60 random images, of which 40 are test images."""
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    description = {"architecture": "squeezenet1_1", "outputs": ["Mass", "Hernia"], "image_size": 32}
+    save_net(tmp_path / "net.safetensors", create("squeezenet1_1", 2), description)
+    images = pd.DataFrame({"image": [f"{number}.png" for number in range(60)]})
+    pixels = rng.integers(0, 256, (60, 32, 32), dtype=np.uint8)
+    save_images(tmp_path / "images.npy", pixels, images)
+    images["split"], images["Mass"], images["Hernia"] = "test", rng.integers(0, 2, 60), 0
+    images.loc[:19, "split"] = "train"
+    images.to_csv(tmp_path / "split.csv", index=False)
+    return {
+        "net": tmp_path / "net.safetensors",
+        "images": [tmp_path / "images.npy"],
+        "split": tmp_path / "split.csv",
+        "out": tmp_path / "auroc.csv",
+    }
+
+
+def test_findings_without_a_positive_image_have_no_auroc(evaluated):
+    evaluate_findings(**evaluated)
+    table = pd.read_csv(evaluated["out"]).set_index("finding")
+    assert 0 <= table.loc["Mass", "auroc"] <= 1
+    assert np.isnan(table.loc["Hernia", "auroc"])
+    assert table.n.tolist() == [40, 40]
+
+
+def test_weights_that_know_nothing_are_refused(evaluated):
+    with pytest.raises(InputError, match=r"mean AUROC 0\.\d+ on 40 test images, expected at least"):
+        evaluate_findings(**evaluated, least_auroc=0.9)
+    assert not evaluated["out"].exists()
