@@ -11,7 +11,7 @@ import pandas as pd
 from cxr.arrays import image_writer, open_images
 from cxr.augmentation import apply_variants, draw_variants
 from cxr.files import write_table
-from cxr.logs import InputError, parser, progress, user_errors
+from cxr.logs import InputError, pair, parser, progress, user_errors
 
 
 def augment(images, out, rotations, translations, limits, untouched, fill, seed):
@@ -35,17 +35,14 @@ def augment(images, out, rotations, translations, limits, untouched, fill, seed)
     )
 
 
-def count(text):
-    name, _, value = text.partition("=")
-    return name, int(value)
-
-
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--images", type=Path, required=True, help=".npy of one split")
     arguments.add_argument("--out", type=Path, required=True, help=".npy to write")
     for name in ("rotations", "translations"):
-        arguments.add_argument(f"--{name}", type=count, nargs="+", required=True, metavar="CLASS=N")
+        arguments.add_argument(
+            f"--{name}", type=pair(int), nargs="+", required=True, metavar="CLASS=N"
+        )
     arguments.add_argument("--rotation-degrees", type=float, required=True, help="at most")
     arguments.add_argument("--shift-x", type=int, required=True, help="pixels, at most")
     arguments.add_argument("--shift-y", type=int, required=True, help="pixels, at most")

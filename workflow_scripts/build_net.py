@@ -8,7 +8,7 @@ neurons that --keep names, which take over weights and bias (section 3.2 of the 
 from pathlib import Path
 
 import torch
-from cxr.logs import parser, user_errors
+from cxr.logs import pair, parser, user_errors
 from cxr.nets import create, keep_output_neurons, load_imagenet, load_net, save_net
 
 
@@ -32,18 +32,15 @@ def build_net(architecture, outputs, image_size, seed, out, start=None, keep=Non
     save_net(out, net, description)
 
 
-def kept(text):
-    new, _, old = text.partition("=")
-    return new, old
-
-
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--architecture", required=True, help="a torchvision classifier")
     arguments.add_argument("--outputs", nargs="+", required=True, help="names, in order")
     arguments.add_argument("--image-size", type=int, required=True, help="pixels, for the record")
     arguments.add_argument("--start", type=Path, help=".pth or .safetensors; default: random")
-    arguments.add_argument("--keep", type=kept, nargs="*", default=[], metavar="OUTPUT=OLD OUTPUT")
+    arguments.add_argument(
+        "--keep", type=pair(), nargs="*", default=[], metavar="OUTPUT=OLD OUTPUT"
+    )
     arguments.add_argument("--seed", type=int, required=True, help="of the random weights")
     arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
     settings = vars(arguments.parse_args())

@@ -13,7 +13,7 @@ import pandas as pd
 from cxr.covid19 import CLASSES
 from cxr.decoding import image_files
 from cxr.files import write_table
-from cxr.logs import InputError, parser, progress, user_errors
+from cxr.logs import InputError, pair, parser, progress, user_errors
 from cxr.sources import fetch_kaggle, file_sum, link_local, unpack_zip
 
 
@@ -46,11 +46,6 @@ def class_root(source, folders):
     raise InputError(f"{source}: expected folders of images {list(folders)}, found {found}")
 
 
-def named(text):
-    name, _, value = text.partition("=")
-    return name, value
-
-
 if __name__ == "__main__":
     arguments = parser(__doc__)
     source = arguments.add_mutually_exclusive_group(required=True)
@@ -59,7 +54,7 @@ if __name__ == "__main__":
     arguments.add_argument("--folder", type=Path, required=True)
     arguments.add_argument("--manifest", type=Path, required=True)
     arguments.add_argument(
-        "--classes", type=named, nargs="+", required=True, metavar="CLASS=FOLDER"
+        "--classes", type=pair(), nargs="+", required=True, metavar="CLASS=FOLDER"
     )
     with user_errors():
         settings = vars(arguments.parse_args())

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 from cxr.decoding import UnreadableImage, check_unreadable, decode, read_bytes, read_grey
 from cxr.files import write_table
-from cxr.logs import InputError, add_threads, parser, progress, user_errors
+from cxr.logs import InputError, add_threads, pair, parser, progress, user_errors
 
 
 def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):
@@ -73,17 +73,12 @@ def check_counts(path, table, expected):
             )
 
 
-def count(text):
-    name, _, value = text.partition("=")
-    return name, int(value)
-
-
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
     arguments.add_argument("--images", type=Path, required=True, help="CSV of download_covid19")
     arguments.add_argument("--max-unreadable", type=float, required=True, metavar="SHARE")
-    arguments.add_argument("--expected", type=count, nargs="*", default=[], metavar="CLASS=N")
+    arguments.add_argument("--expected", type=pair(int), nargs="*", default=[], metavar="CLASS=N")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     add_threads(arguments)
     with user_errors():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 from cxr.covid19 import CLASSES
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
+from cxr.logs import pair, parser, user_errors
 
 SCORES = ("recall", "precision", "f1")
 
@@ -53,16 +53,13 @@ def theirs(table, printed, values, number):
     return column.where(table.net.isin(printed))
 
 
-def named(text):
-    name, _, value = text.partition("=")
-    return name, value
-
-
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--results", type=Path, required=True, help="holds a folder per net")
-    arguments.add_argument("--architectures", type=named, nargs="+", required=True, metavar="NET=X")
-    arguments.add_argument("--processes", type=named, nargs="+", required=True, metavar="NET=X")
+    arguments.add_argument(
+        "--architectures", type=pair(), nargs="+", required=True, metavar="NET=X"
+    )
+    arguments.add_argument("--processes", type=pair(), nargs="+", required=True, metavar="NET=X")
     arguments.add_argument("--paper", type=json.loads, required=True, help="JSON of its numbers")
     arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
     chosen = vars(arguments.parse_args())

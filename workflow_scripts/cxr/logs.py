@@ -19,6 +19,18 @@ def parser(description):
     )
 
 
+def pair(kind=str):
+    """Type of an argument NAME=VALUE: a tuple of the name, and the value as a kind."""
+
+    def name_and_value(text):
+        name, separator, value = text.partition("=")
+        if not separator:
+            raise ValueError(text)
+        return name, kind(value)
+
+    return name_and_value
+
+
 def add_threads(arguments):
     """Add --threads to a parser, by default as many as Snakemake allots to the job."""
     arguments.add_argument(
