@@ -8,6 +8,7 @@ import pandas as pd  # noqa: E402
 from cxr.arrays import open_by_class, open_by_split, save_images  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.nets import create, output_layer_name  # noqa: E402
+from cxr.resume import hash_of  # noqa: E402
 from cxr.training import Settings, accuracy, batches, fit, mean_loss  # noqa: E402
 
 CLASSES = ["normal", "viral_pneumonia", "covid19"]
@@ -119,13 +120,14 @@ def test_images_of_a_split_come_from_many_arrays(tmp_path):
         )
     table = pd.DataFrame(
         {"image": ["3.png", "0.png", "2.png", "1.png"], "split": ["train", "train", "val", "test"],
-         "Mass": [1, 0, 1, 0]}
+         "Mass": [1, 0, 1, 0], "Edema": [0, 0, 1, 1]}
     )  # fmt: skip
     table.to_csv(tmp_path / "split.csv", index=False)
     paths = [tmp_path / "0.npy", tmp_path / "1.npy"]
-    data = open_by_split(paths, tmp_path / "split.csv", "train", ["Mass"])
+    data = open_by_split(paths, tmp_path / "split.csv", "train", ["Mass", "Edema"])
     assert data.pixels([0, 1])[:, 0, 0].tolist() == [3, 0]
     assert data.pixels([1])[:, 0, 0].tolist() == [0]
-    assert data.labels.tolist() == [[1], [0]]
+    assert data.labels.tolist() == [[1, 0], [0, 0]]
+    assert hash_of(*data.content()) != hash_of(*data.content()[1:])
     with pytest.raises(InputError, match="2 images are in no archive, first: 2"):
         open_by_split(paths[:1], tmp_path / "split.csv", "train", ["Mass"])

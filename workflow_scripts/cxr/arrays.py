@@ -68,7 +68,8 @@ class LabelledImages:
 
     def __init__(self, arrays, array_of, row_of, labels, outputs, images):
         self.arrays, self.array_of, self.row_of = arrays, array_of, row_of
-        self.labels, self.outputs, self.images = labels, outputs, images
+        self.labels = np.ascontiguousarray(labels)  # as it is hashed
+        self.outputs, self.images = outputs, images
 
     def __len__(self):
         return len(self.labels)
