@@ -227,6 +227,13 @@ def python(name):
     return "python" if CONDA else str(environment_path(name) / "bin/python")
 
 
+def launcher(processes):
+    """What starts a script that trains one net in so many processes."""
+    if processes == 1:
+        return python("torch")
+    return f"{python('torch')} -m torch.distributed.run --standalone --nproc-per-node {processes} --"
+
+
 def script(step):
     """The step's script, an input so that an edited one reruns what it makes."""
     return str(SCRIPTS / f"{step}.py")

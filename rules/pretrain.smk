@@ -47,11 +47,11 @@ rule pretrain_phase:
         "../envs/torch.yaml"
     threads: 1  # nets train side by side; more threads for one: --set-threads pretrain_phase=8
     resources:
-        gpu=1,
+        gpu=lambda wildcards: config["pretrained"][wildcards.name]["gpus"],
         mem_mb=16000,
         runtime=1440,
     params:
-        python=python("torch"),
+        python=lambda wildcards: launcher(config["pretrained"][wildcards.name]["gpus"]),
         settings=chestxray14_phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"

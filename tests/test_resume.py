@@ -12,38 +12,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import pandas as pd  # noqa: E402
+import small_trainings  # noqa: E402
 from cxr import training  # noqa: E402
-from cxr.arrays import open_by_class, save_images  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
-from cxr.nets import create, save_net  # noqa: E402
 from cxr.resume import ResumeFile, Stopped, hash_of  # noqa: E402
+from small_trainings import CPU, command, draw_images, save_start  # noqa: E402
 
-SCRIPT = Path(__file__).parent.parent / "workflow_scripts" / "train_phase.py"
-CLASSES = ["normal", "viral_pneumonia", "covid19"]
-CPU = torch.device("cpu")
 TIMES = ["seconds", "images_per_second"]
-
-
-def settings(**changes):
-    values = {
-        "trainable": "all", "epochs": 3, "learning_rate": 0.01, "weight_decay": 0.01,
-        "patience": 0, "momentum": 0.9, "batch_size": 9, "flip": True, "seed": 0,
-    }  # fmt: skip
-    return values | changes
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """40 noisy images: five batches, the last of four."""
-    rng = np.random.default_rng(0)
-    classes = np.arange(40) % 3
-    pixels = (classes[:, None, None] * 70 + rng.integers(0, 40, (40, 32, 32))).astype(np.uint8)
-    table = pd.DataFrame(
-        {"image": [f"{number}.png" for number in range(40)], "class": np.array(CLASSES)[classes]}
-    )
-    path = tmp_path_factory.mktemp("images") / "train.npy"
-    save_images(path, pixels, table)
-    return path
+    """Five batches, the last of four."""
+    return draw_images(tmp_path_factory.mktemp("images"), 40)
 
 
 class Killed(BaseException):
@@ -65,11 +46,8 @@ class Killing(ResumeFile):
 
 
 def train(images, resume=None, architecture="squeezenet1_1", **changes):
-    torch.manual_seed(0)
-    net = create(architecture, 3)
-    data = open_by_class(images, CLASSES)
-    chosen = training.Settings(**settings(**changes))
-    state, history = training.fit(net, data, data, chosen, CPU, resume)
+    options = {"epochs": 3, "flip": True} | changes
+    state, history = small_trainings.train(images, architecture, resume=resume, **options)
     return state, pd.DataFrame(history).drop(columns=TIMES)
 
 
@@ -148,7 +126,7 @@ def test_two_processes_cannot_train_the_same(tmp_path):
         )
         second = subprocess.run(
             [sys.executable, "-c", code, tmp_path / ".resume"],
-            cwd=SCRIPT.parent, text=True, capture_output=True,
+            cwd=small_trainings.SCRIPT.parent, text=True, capture_output=True,
         )  # fmt: skip
     assert second.returncode == 1
     assert "another process, maybe on another machine, trains the same" in second.stderr
@@ -171,30 +149,12 @@ def test_hash_depends_on_every_byte(tmp_path):
 
 @pytest.fixture
 def start(tmp_path):
-    torch.manual_seed(0)
-    description = {"architecture": "squeezenet1_1", "outputs": CLASSES, "image_size": 32}
-    save_net(tmp_path / "start.safetensors", create("squeezenet1_1", 3), description)
-    return tmp_path / "start.safetensors"
-
-
-def command(images, start, folder, **changes):
-    chosen = settings(epochs=30, flip=False, **changes)
-    chosen.pop("flip")
-    words = [
-        word
-        for name, value in chosen.items()
-        for word in (f"--{name.replace('_', '-')}", str(value))
-    ]
-    return [
-        sys.executable, str(SCRIPT), "--start", start, "--train", images, "--val", images,
-        "--checkpoint", folder / "checkpoint.safetensors", "--history", folder / "history.csv",
-        "--save-every", "0.2", *words,
-    ]  # fmt: skip
+    return save_start(tmp_path)
 
 
 def run_uninterrupted(images, start, folder):
     folder.mkdir()
-    subprocess.run(command(images, start, folder), check=True)
+    subprocess.run(command(images, start, folder, epochs=30), check=True)
     return (folder / "checkpoint.safetensors").read_bytes(), read_history(folder)
 
 
@@ -215,7 +175,7 @@ def test_sigkill_at_random_moments(images, start, tmp_path):
     rng = np.random.default_rng(1)
     for _ in range(4):
         before = saved_at(folder)
-        process = subprocess.Popen(command(images, start, folder))
+        process = subprocess.Popen(command(images, start, folder, epochs=30))
         while saved_at(folder) == before:
             assert process.poll() is None
             time.sleep(0.01)
@@ -223,7 +183,7 @@ def test_sigkill_at_random_moments(images, start, tmp_path):
         process.kill()
         assert process.wait() == -signal.SIGKILL
         assert not (folder / "checkpoint.safetensors").exists()
-    subprocess.run(command(images, start, folder), check=True)
+    subprocess.run(command(images, start, folder, epochs=30), check=True)
     assert (folder / "checkpoint.safetensors").read_bytes() == expected
     pd.testing.assert_frame_equal(read_history(folder), rows, check_exact=True)
     assert not (folder / ".resume").exists()
@@ -231,7 +191,7 @@ def test_sigkill_at_random_moments(images, start, tmp_path):
 
 def test_sigterm_saves_and_says_so(images, start, tmp_path):
     process = subprocess.Popen(
-        [*command(images, start, tmp_path), "--epochs", "5000"],
+        command(images, start, tmp_path, epochs=5000),
         stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     while saved_at(tmp_path) is None:

@@ -6,80 +6,55 @@ import pytest
 torch = pytest.importorskip("torch")
 import pandas as pd  # noqa: E402
 from cxr.arrays import open_by_class, open_by_split, save_images  # noqa: E402
+from cxr.batches import batches  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
-from cxr.nets import create, output_layer_name  # noqa: E402
+from cxr.nets import output_layer_name  # noqa: E402
+from cxr.prediction import accuracy, mean_loss  # noqa: E402
 from cxr.resume import hash_of  # noqa: E402
-from cxr.training import Settings, accuracy, batches, fit, mean_loss  # noqa: E402
-
-CLASSES = ["normal", "viral_pneumonia", "covid19"]
-CPU = torch.device("cpu")
-
-
-def settings(**changes):
-    values = {
-        "trainable": "all", "epochs": 2, "learning_rate": 0.01, "weight_decay": 0.01,
-        "patience": 0, "momentum": 0.9, "batch_size": 9, "flip": False, "seed": 0,
-    }  # fmt: skip
-    return Settings(**values | changes)
+from cxr.training import Settings, fit  # noqa: E402
+from small_trainings import CLASSES, CPU, SETTINGS, draw_images, new_net, train  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """30 noisy images whose class is their brightness."""
-    rng = np.random.default_rng(0)
-    classes = np.arange(30) % 3
-    pixels = (classes[:, None, None] * 70 + rng.integers(0, 40, (30, 32, 32))).astype(np.uint8)
-    table = pd.DataFrame(
-        {"image": [f"{number}.png" for number in range(30)], "class": np.array(CLASSES)[classes]}
-    )
-    path = tmp_path_factory.mktemp("images") / "train.npy"
-    save_images(path, pixels, table)
-    return path
-
-
-def train(images, seed=0, architecture="resnet18", **changes):
-    torch.manual_seed(seed)
-    net = create(architecture, 3)
-    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    data = open_by_class(images, CLASSES)
-    state, history = fit(net, data, data, settings(**changes), CPU)
-    return before, state, history
+    return draw_images(tmp_path_factory.mktemp("images"), 30)
 
 
 @pytest.mark.parametrize("architecture", ["resnet18", "densenet121"])
 def test_frozen_layers_stay_to_the_bit_batch_norm_included(images, architecture):
-    before, after, _ = train(images, architecture=architecture, trainable="output_layer")
-    head = output_layer_name(create(architecture, 3))
+    before = new_net(architecture).state_dict()
+    after, _ = train(images, architecture, trainable="output_layer")
+    head = output_layer_name(new_net(architecture))
     for name, tensor in after.items():
         assert torch.equal(tensor, before[name]) != name.startswith(f"{head}."), name
 
 
 def test_training_everything_moves_everything(images):
-    before, after, _ = train(images)
+    before = new_net("resnet18").state_dict()
+    after, _ = train(images)
     assert all(not torch.equal(after[name], before[name]) for name in after)
 
 
 def test_same_seed_gives_the_same_bits(images):
-    _, first, history = train(images, flip=True)
-    _, again, history_again = train(images, flip=True)
-    _, other, _ = train(images, flip=True, **{"seed": 1})
+    first, history = train(images, flip=True)
+    again, history_again = train(images, flip=True)
+    other, _ = train(images, flip=True, seed=1)
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert [row["train_loss"] for row in history] == [row["train_loss"] for row in history_again]
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
 def test_it_learns_what_is_easy(images):
-    _, _, history = train(images, epochs=25)
+    _, history = train(images, epochs=25)
     assert max(row["val_accuracy"] for row in history) > 0.9
 
 
 def test_the_kept_epoch_has_the_lowest_validation_loss(images):
     data = open_by_class(images, CLASSES)
     seen = []
-    torch.manual_seed(0)
-    net = create("resnet18", 3)
+    net = new_net("resnet18")
     state, history = fit(
-        net, data, data, settings(epochs=4, learning_rate=0.3), CPU,
+        net, data, data, Settings(**SETTINGS | {"epochs": 4, "learning_rate": 0.3}), CPU,
         report=lambda history: seen.append({k: v.clone() for k, v in net.state_dict().items()}),
     )  # fmt: skip
     best = int(np.argmin([row["val_loss"] for row in history]))
@@ -87,7 +62,7 @@ def test_the_kept_epoch_has_the_lowest_validation_loss(images):
 
 
 def test_patience_stops_early(images):
-    _, _, history = train(images, epochs=10, learning_rate=3.0, patience=1)
+    _, history = train(images, epochs=10, learning_rate=3.0, patience=1)
     losses = [row["val_loss"] for row in history]
     assert len(losses) < 10
     assert len(losses) - 1 - int(np.argmin(losses)) == 1

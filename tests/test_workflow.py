@@ -93,6 +93,16 @@ def test_slurm_profile_plans_the_whole_study(clone):
     assert jobs["pretrain_phase"] == 2, "nets B and C share one training on ChestX-ray14"
 
 
+def test_several_gpus_share_a_training_on_chestxray14(clone, tmp_path):
+    (tmp_path / "gpus.yaml").write_text("pretrained: {chestxray14: {gpus: 4}}")
+    target = "results/pretrained/chestxray14/phase2/history.csv"
+    options = ["--dry-run", "--printshellcmds", "--resources", "gpu=4"]
+    run = snakemake(clone, target, *options, config=tmp_path / "gpus.yaml")
+    assert run.returncode == 0, run.stdout
+    assert "-m torch.distributed.run --standalone --nproc-per-node 4 -- " in run.stdout
+    assert "gpu=4" in run.stdout
+
+
 def test_lint(clone):
     run = snakemake(clone, "--lint", config=None)
     assert run.returncode == 0, run.stdout

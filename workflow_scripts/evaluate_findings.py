@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.arrays import open_by_split
+from cxr.devices import take_device
 from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
 from cxr.nets import load_net
-from cxr.training import best_device, predict_logits
+from cxr.prediction import predict_logits
 from sklearn.metrics import roc_auc_score
 
 
@@ -19,7 +20,7 @@ def evaluate_findings(net, images, split, out, least_auroc=0.0):
     path, (net, description) = net, load_net(net)
     outputs = description["outputs"]
     test = open_by_split(images, split, "test", outputs)
-    device = best_device()
+    device = take_device()
     logits = predict_logits(net.to(device), test, device)
     rows = []
     for number, finding in enumerate(outputs):

@@ -11,14 +11,15 @@ import pandas as pd
 import torch
 from cxr.arrays import open_by_class
 from cxr.covid19 import CLASSES
+from cxr.devices import take_device
 from cxr.files import write_table
 from cxr.logs import parser, progress, user_errors
 from cxr.nets import load_net
-from cxr.training import best_device, predict_logits
+from cxr.prediction import predict_logits
 
 
 def predict(checkpoints, edited, unedited, out):
-    device = best_device()
+    device = take_device()
     tables = []
     for phase, checkpoint in enumerate(progress(checkpoints, "phases"), start=1):
         net, description = load_net(checkpoint)

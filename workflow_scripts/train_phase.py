@@ -7,31 +7,55 @@ images are train and val, with a column per finding.
 Killed at any moment and started again with the same arguments, it goes on where it was and ends
 with the same bytes, from a file .resume beside the checkpoint. Other settings, data or code start
 anew. The history grows with every epoch.
+
+Started by torchrun, its processes train one net together, a share of each batch on each GPU.
 """
 
+import os
+import signal
 from pathlib import Path
 
 import pandas as pd
 from cxr.arrays import open_by_class, open_by_split
+from cxr.devices import memory_errors, take_device
 from cxr.files import write_table
 from cxr.logs import parser, user_errors
 from cxr.nets import load_net, save_net
 from cxr.resume import ResumeFile, code_hash, hash_of
-from cxr.training import Settings, best_device, fit
+from cxr.steps import Group
+from cxr.training import Settings, fit
+from tensorboardX import SummaryWriter
 
 
-def train_phase(open_train, open_val, start, settings, checkpoint, history, save_every):
+def train_phase(
+    open_train, open_val, start, settings, checkpoint, history, save_every, tensorboard=None
+):
     """open_train, open_val: functions from the net's outputs to LabelledImages."""
     net, description = load_net(start)
     train, val = open_train(description["outputs"]), open_val(description["outputs"])
+    device = take_device(settings.precision)
+    group = Group(device)
+    arguments = (net, train, val, settings, device)
+    what = f"{checkpoint}: {settings.batch_size} images of {train.shape[0]} pixels a batch"
+    if group.rank > 0:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first process saves, and ends all
+        with memory_errors(what):
+            fit(*arguments, group=group)
+        return
+    events = tensorboard and SummaryWriter(
+        str(tensorboard / "_".join(checkpoint.parts[-3:-1])), flush_secs=10
+    )
 
     def report(rows):
         write_table(history, pd.DataFrame(rows))
         print_epoch(rows[-1])
+        for name in ("train_loss", "val_loss", "val_accuracy") if events else ():
+            events.add_scalar(name, rows[-1][name], rows[-1]["epoch"])
 
     key = hash_of(code_hash(), repr(settings), start, *train.content(), *val.content())
     with ResumeFile(checkpoint.with_name(".resume"), key, save_every) as resume:
-        best_state, _ = fit(net, train, val, settings, best_device(), resume, report)
+        with memory_errors(what):
+            best_state, _ = fit(*arguments, resume, report, group)
         net.load_state_dict(best_state)
         save_net(checkpoint, net, description)
         resume.remove()
@@ -58,10 +82,20 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--save-every", type=float, default=300, help="seconds from one .resume to the next"
     )
+    arguments.add_argument(
+        "--tensorboard",
+        type=Path,
+        default=os.environ.get("TENSORBOARD"),
+        metavar="FOLDER",
+        help="write the history there as TensorBoard's events, too; default: $TENSORBOARD",
+    )
     Settings.add_arguments(arguments)
     chosen = vars(arguments.parse_args())
     train, val, images, split = (chosen.pop(name) for name in ("train", "val", "images", "split"))
-    files = {name: chosen.pop(name) for name in ("start", "checkpoint", "history", "save_every")}
+    others = {
+        name: chosen.pop(name)
+        for name in ("start", "checkpoint", "history", "save_every", "tensorboard")
+    }
     if (
         (train is None) != (val is None)
         or (images is None) != (split is None)
@@ -76,4 +110,4 @@ if __name__ == "__main__":
             for name in ("train", "val")
         ]
     with user_errors():
-        train_phase(*data, settings=Settings(**chosen), **files)
+        train_phase(*data, settings=Settings(**chosen), **others)

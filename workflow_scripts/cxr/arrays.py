@@ -74,6 +74,11 @@ class LabelledImages:
     def __len__(self):
         return len(self.labels)
 
+    @property
+    def shape(self):
+        """Height and width."""
+        return self.arrays[0].shape[1:]
+
     def content(self):
         """Arrays of all that these images are made of, to be hashed."""
         names = "\n".join([*self.outputs, *self.images]).encode()
@@ -82,8 +87,7 @@ class LabelledImages:
     def pixels(self, indices):
         """uint8 (len(indices), size, size)."""
         indices = np.asarray(indices)
-        size = self.arrays[0].shape[1]
-        batch = np.empty((len(indices), size, size), dtype=np.uint8)
+        batch = np.empty((len(indices), *self.shape), dtype=np.uint8)
         for number, array in enumerate(self.arrays):
             chosen = self.array_of[indices] == number
             batch[chosen] = array[self.row_of[indices][chosen]]

@@ -6,6 +6,7 @@ A net is stored as safetensors: the state dict, and one metadata entry `net`, a 
 
 import json
 import re
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -75,9 +76,17 @@ def freeze_all_but_output_layer(net):
 
 def normalise(pixels):
     """uint8 (n, h, w) -> float32 (n, 3, h, w), ImageNet statistics, on the pixels' device."""
-    mean = torch.from_numpy(IMAGENET_MEAN).to(pixels.device).view(1, 3, 1, 1)
-    std = torch.from_numpy(IMAGENET_STD).to(pixels.device).view(1, 3, 1, 1)
+    mean, std = _statistics(pixels.device)
     return (pixels.unsqueeze(1).float() / 255 - mean) / std
+
+
+@cache
+def _statistics(device):
+    """ImageNet's mean and standard deviation, (1, 3, 1, 1): copied to a device once."""
+    return [
+        torch.from_numpy(values).to(device).view(1, 3, 1, 1)
+        for values in (IMAGENET_MEAN, IMAGENET_STD)
+    ]
 
 
 def save_net(path, net, description):

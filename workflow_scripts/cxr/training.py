@@ -8,21 +8,28 @@ from dataclasses import asdict, dataclass, field, fields
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
+from cxr.batches import CachedFeatures, Pixels, batches, network_input, to_device
+from cxr.devices import PRECISIONS, autocast, side_stream
 from cxr.logs import InputError, progress
-from cxr.nets import freeze_all_but_output_layer, normalise, output_layer
+from cxr.nets import freeze_all_but_output_layer, output_layer
+from cxr.prediction import EVALUATION_BATCH, accuracy, mean_loss, predict
 from cxr.resume import Stopped
+from cxr.steps import GraphedStep, Group, Step
 
-EVALUATION_BATCH = 32  # images; results of frozen batch norm don't depend on it
 CHECK_EVERY = 50  # batches between two looks at whether losses are finite: each waits for a GPU
+
+
+def one_of(*choices):
+    return field(metadata={"choices": choices})
 
 
 @dataclass
 class Settings:
     """What one phase is trained with."""
 
-    trainable: str  # output_layer or all
+    trainable: str = one_of("output_layer", "all")
+    frozen_batch_norm: str = one_of("eval", "train")  # mode of what is not trainable
     epochs: int
     learning_rate: float
     weight_decay: float
@@ -31,18 +38,20 @@ class Settings:
     batch_size: int
     flip: bool  # flip half of the training images, drawn anew each epoch
     seed: int
+    precision: str = one_of(*PRECISIONS)
+    cuda_graph: bool  # on a GPU, for one process: the same bits, faster
 
     @classmethod
     def add_arguments(cls, parser):
         """One option per setting, all required."""
         for setting in fields(cls):
+            name = f"--{setting.name.replace('_', '-')}"
             if setting.type is bool:
-                action = argparse.BooleanOptionalAction
-                parser.add_argument(f"--{setting.name}", action=action, default=False)
+                parser.add_argument(name, action=argparse.BooleanOptionalAction, default=False)
             else:
-                name = f"--{setting.name.replace('_', '-')}"
-                choices = ("output_layer", "all") if setting.name == "trainable" else None
-                parser.add_argument(name, type=setting.type, required=True, choices=choices)
+                parser.add_argument(
+                    name, type=setting.type, required=True, choices=setting.metadata.get("choices")
+                )
 
 
 @dataclass
@@ -57,18 +66,28 @@ class Progress:
     history: list = field(default_factory=list)
 
 
-def fit(net, train, val, settings, device, resume=None, report=lambda history: None):
+def fit(net, train, val, settings, device, resume=None, report=lambda history: None, group=None):
     """Train net; returns (state dict of the epoch with the lowest validation loss, history rows).
 
-    train, val: LabelledImages. A frozen net (all but the output layer) stays in eval mode, so
-    that batch norm keeps its statistics. report is called with the history so far after each epoch.
+    train, val: LabelledImages. device: of take_device. Unless settings say otherwise, a frozen net
+    (all but the output layer) stays in eval mode, so that batch norm keeps its statistics, and
+    its features are computed once. report is called with the history so far after each epoch.
     resume: a ResumeFile in use, from which an interrupted training goes on to the same bits.
+    group: of processes that call this with the same arguments and train one net; resume and
+    report are the first one's.
     """
-    torch.use_deterministic_algorithms(True)
+    with side_stream(device):
+        return _fit(net, train, val, settings, device, resume, report, group or Group(device))
+
+
+def _fit(net, train, val, settings, device, resume, report, group):
     net = net.to(device, memory_format=torch.channels_last)
-    frozen = settings.trainable == "output_layer"
-    if frozen:
+    head = output_layer(net)
+    train_mode = settings.trainable == "all" or settings.frozen_batch_norm == "train"
+    if settings.trainable == "output_layer":
         freeze_all_but_output_layer(net)
+    if group.together and train_mode:
+        net = share_batch_norm(net, device)
     optimizer = torch.optim.SGD(
         [parameter for parameter in net.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
@@ -76,8 +95,9 @@ def fit(net, train, val, settings, device, resume=None, report=lambda history: N
         weight_decay=settings.weight_decay,
     )
     done, best_state, losses = Progress(), None, None
-    if resume and (saved := resume.load(device)):
-        done, best_state, losses = Progress(**saved["progress"]), saved["best"], saved["losses"]
+    if saved := group.from_first(resume and resume.load("cpu")):
+        done, best_state = Progress(**saved["progress"]), saved["best"]
+        losses = saved["losses"].to(device)
         net.load_state_dict(saved["net"])
         optimizer.load_state_dict(saved["optimizer"])
         restore_random_state(saved["random"])
@@ -100,30 +120,36 @@ def fit(net, train, val, settings, device, resume=None, report=lambda history: N
                 f"{done.batch}; started again, training goes on from there"
             )
 
-    if frozen and isinstance(output_layer(net), nn.Linear):
-        layer = output_layer(net)
-        train_inputs = CachedFeatures(net, train, device, settings.batch_size, settings.flip)
-        val_inputs = CachedFeatures(net, val, device, EVALUATION_BATCH)
+    if not train_mode and isinstance(head, nn.Linear):
+        forward = head
+        with autocast(device, settings.precision):
+            train_inputs = CachedFeatures(net, train, device, settings.batch_size, settings.flip)
+            val_inputs = CachedFeatures(net, val, device, EVALUATION_BATCH[device.type])
     else:
-        layer, train_inputs, val_inputs = net, Pixels(train, device), Pixels(val, device)
+        train_inputs, val_inputs = Pixels(train, device), Pixels(val, device)
+
+        def forward(pixels):
+            return net(network_input(pixels))
+
+    how = (forward, optimizer, device, settings.precision, group.together)
+    if settings.cuda_graph and device.type == "cuda" and not group.together:
+        step = GraphedStep(*how, batch_size=settings.batch_size)
+    else:
+        step = Step(*how)
     while done.epoch <= settings.epochs:
         if settings.patience and done.epoch - 1 - done.best_epoch >= settings.patience:
             break
-        layer.train(not frozen)
+        net.train(train_mode)
         torch_seed, order, flips = draw_epoch(len(train), settings, done.epoch)
         split = batches(order, settings.batch_size)
         if not done.batch:
             torch.manual_seed(torch_seed)
-            losses = torch.zeros(len(split), dtype=torch.float64, device=device)
+            losses = torch.zeros(len(split), device=device)
         started = time.perf_counter() - done.seconds
         for batch in epoch_progress(split, losses, done):
-            inputs = train_inputs(batch, flips[batch])
-            labels = torch.from_numpy(train.labels[batch]).to(device)
-            loss = binary_cross_entropy_with_logits(layer(inputs), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            losses[done.batch] = loss.detach()
+            share = group.share(batch)
+            labels = to_device(train.labels[share], device)
+            losses[done.batch] = step(train_inputs(share, flips[share]), labels, len(batch))
             done.batch += 1
             if done.batch % CHECK_EVERY == 0 or done.batch == len(split):
                 check_finite(losses, split, done, train)
@@ -132,13 +158,16 @@ def fit(net, train, val, settings, device, resume=None, report=lambda history: N
                 done.seconds = time.perf_counter() - started
                 save()
         seconds = time.perf_counter() - started
-        sizes = np.array([len(batch) for batch in split])
-        logits = predict(layer, val_inputs, len(val))
+        net.eval()
+        with autocast(device, settings.precision):
+            share = group.share(np.arange(len(val)))
+            logits = group.gather(predict(forward, val_inputs, share, device))
         val_loss = mean_loss(logits, val.labels)
+        sizes = np.array([len(batch) for batch in split])
         done.history.append(
             {
                 "epoch": done.epoch,
-                "train_loss": float((losses.cpu().numpy() * sizes).sum() / len(train)),
+                "train_loss": float((losses.cpu().double().numpy() * sizes).sum() / len(train)),
                 "val_loss": val_loss,
                 "val_accuracy": accuracy(logits, val.labels),
                 "learning_rate": settings.learning_rate,
@@ -154,6 +183,17 @@ def fit(net, train, val, settings, device, resume=None, report=lambda history: N
         if resume and resume.is_due():
             save()
     return best_state, done.history
+
+
+def share_batch_norm(net, device):
+    """Let batch norm take its statistics from the whole batch, wherever the shares are."""
+    if device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    if any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules()):
+        raise InputError(
+            "batch norm's statistics are shared between GPUs alone; on CPUs train in one process"
+        )
+    return net
 
 
 def draw_epoch(n, settings, epoch):
@@ -198,96 +238,3 @@ def restore_random_state(state):
     torch.set_rng_state(state["cpu"].cpu())
     if state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"].cpu())
-
-
-class Pixels:
-    """Images as a net's inputs: float32 (n, 3, h, w), normalised on the device."""
-
-    def __init__(self, images, device):
-        self.images, self.device = images, device
-
-    def __call__(self, indices, flipped=None):
-        pixels = torch.from_numpy(self.images.pixels(indices))
-        if flipped is not None:
-            flipped = torch.from_numpy(flipped)
-            pixels[flipped] = pixels[flipped].flip(-1)
-        return network_input(pixels, self.device)
-
-
-class CachedFeatures:
-    """Images as inputs of a frozen net's output layer, float32 (n, features), computed once.
-
-    With flip, the features of the mirrored images are kept, too.
-    """
-
-    @torch.no_grad()
-    def __init__(self, net, images, device, batch_size, flip=False):
-        net.eval()
-        found = []
-        hook = output_layer(net).register_forward_pre_hook(
-            lambda _layer, inputs: found.append(inputs[0])
-        )
-        pixels = Pixels(images, device)
-        self.features = []
-        for mirrored in (False, True) if flip else (False,):
-            found.clear()
-            for batch in progress(batches(np.arange(len(images)), batch_size), "features"):
-                net(pixels(batch, np.full(len(batch), mirrored)))
-            self.features.append(torch.cat(found))
-        hook.remove()
-
-    def __call__(self, indices, flipped=None):
-        indices = torch.from_numpy(indices).to(self.features[0].device)
-        features = self.features[0][indices]
-        if flipped is not None and flipped.any():
-            flipped = torch.from_numpy(flipped).to(features.device)
-            features[flipped] = self.features[1][indices[flipped]]
-        return features
-
-
-def batches(indices, size):
-    """Cut indices into runs of at most size; a last run of one joins the one before it.
-
-    Batch norm has no statistics of a single value: a batch of one fails on 1 x 1 feature maps.
-    """
-    cuts = list(range(size, len(indices), size))
-    if cuts and len(indices) - cuts[-1] == 1:
-        cuts.pop()
-    return np.split(indices, cuts)
-
-
-def network_input(pixels, device):
-    """uint8 (n, h, w) on the host -> normalised float32 (n, 3, h, w) on the device."""
-    return normalise(pixels.to(device)).contiguous(memory_format=torch.channels_last)
-
-
-def predict_logits(net, images, device, batch_size=EVALUATION_BATCH):
-    """Logits, float32 (n, outputs), of all images in order; net is put into eval mode."""
-    return predict(net, Pixels(images, device), len(images), batch_size)
-
-
-@torch.no_grad()
-def predict(layer, inputs, n, batch_size=EVALUATION_BATCH):
-    """Logits, float32 (n, outputs), of n inputs in order; layer is put into eval mode."""
-    layer.eval()
-    split = np.split(np.arange(n), range(batch_size, n, batch_size))
-    return torch.cat([layer(inputs(batch)).cpu() for batch in split]).numpy()
-
-
-def mean_loss(logits, labels):
-    """Mean binary cross entropy of logits and 0/1 labels, both (n, outputs)."""
-    return binary_cross_entropy_with_logits(
-        torch.from_numpy(logits).double(), torch.from_numpy(labels).double()
-    ).item()
-
-
-def accuracy(logits, labels):
-    """Share of right decisions: argmax where each image has one label, else label by label."""
-    if (labels.sum(axis=1) == 1).all():
-        return float((logits.argmax(axis=1) == labels.argmax(axis=1)).mean())
-    return float(((logits > 0) == (labels > 0)).mean())
-
-
-def best_device():
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
