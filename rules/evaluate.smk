@@ -52,3 +52,32 @@ rule evaluate:
         "{params.python} {input.script} --predictions {input.predictions} {params.options}"
         " --confusion {output.confusion} --metrics {output.metrics} --summary {output.summary}"
         " &> {log}"
+
+
+rule evaluate_authors_nets:
+    input:
+        checkpoints=[
+            f"results/downloads/authors_nets/{source['name']}"
+            for source in config["sources"].get("authors_nets", [])
+        ],
+        images="results/data/covid19/test_edited.npy",
+        table="results/data/covid19/test_edited.csv",
+        script=script("evaluate_authors_nets"),
+        code=code("evaluate_authors_nets"),
+        env=environment("torch"),
+    output:
+        "results/authors_nets/accuracies.csv",
+    log:
+        "results/logs/evaluate_authors_nets.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    params:
+        python=python("torch"),
+    message:
+        "Evaluating the nets that the paper's authors released"
+    shell:
+        "{params.python} {input.script} --checkpoints {input.checkpoints} --images {input.images}"
+        " --out {output} &> {log}"

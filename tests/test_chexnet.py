@@ -1,14 +1,21 @@
 """Zech's checkpoints load in both layouts; a pickle that asks for more runs nothing."""
 
+import importlib
 import os
+import subprocess
 from collections import OrderedDict
 
 import pytest
 
 torch = pytest.importorskip("torch")
+import pandas as pd  # noqa: E402
+from cxr.arrays import open_by_class  # noqa: E402
 from cxr.chestxray14 import FINDINGS  # noqa: E402
 from cxr.chexnet import load_chexnet  # noqa: E402
 from cxr.nets import NetError, create  # noqa: E402
+from cxr.prediction import predict_logits  # noqa: E402
+from evaluate_authors_nets import evaluate_authors_nets  # noqa: E402
+from small_trainings import CLASSES, CPU, draw_images  # noqa: E402
 from torch import nn  # noqa: E402
 
 
@@ -36,23 +43,80 @@ def test_checkpoint_loads_to_the_bit(tmp_path, zip_layout):
 
 
 class Exploit:
-    def __init__(self, path):
-        self.path = path
+    """What pickle calls when it loads this."""
+
+    def __init__(self, function, *arguments):
+        self.call = function, arguments
 
     def __reduce__(self):
-        return os.system, (f"touch {self.path}",)
+        return self.call
 
 
 @pytest.mark.parametrize("zip_layout", [False, True], ids=["legacy", "zip"])
-def test_exploit_is_refused_and_nothing_runs(tmp_path, zip_layout):
-    stored = checkpoint() | {"epoch": Exploit(tmp_path / "ran")}
-    torch.save(stored, tmp_path / "checkpoint", _use_new_zipfile_serialization=zip_layout)
-    with pytest.raises(NetError, match=r"it asks for \w+\.system"):
+@pytest.mark.parametrize(
+    ("function", "argument"),
+    [
+        (os.system, "touch {}"),
+        (subprocess.getoutput, "touch {}"),
+        (eval, "open('{}', 'w')"),
+        (exec, "open('{}', 'w')"),
+        (open, "{}"),
+        (getattr, "{}"),
+        (importlib.import_module, "{}"),
+        (torch.hub.load, "{}"),
+        (torch.load, "{}"),
+        (nn.Module.apply, "{}"),
+    ],
+)
+def test_exploit_is_refused_and_nothing_runs(tmp_path, zip_layout, function, argument):
+    exploit = Exploit(function, argument.format(tmp_path / "ran"))
+    torch.save(
+        checkpoint() | {"epoch": exploit},
+        tmp_path / "checkpoint",
+        _use_new_zipfile_serialization=zip_layout,
+    )
+    with pytest.raises(NetError, match=r"it asks for [\w.]+, which no DenseNet needs"):
         load_chexnet(tmp_path / "checkpoint", list(FINDINGS))
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_state_dict_is_no_checkpoint(tmp_path):
-    torch.save(OrderedDict(model={}), tmp_path / "checkpoint")
-    with pytest.raises(NetError, match="expected"):
+@pytest.mark.parametrize(
+    "content", [OrderedDict(model={}), [1, 2], {"classifier.weight": torch.zeros(3, 7)}]
+)
+def test_what_is_no_densenet_is_refused(tmp_path, content):
+    torch.save(content, tmp_path / "checkpoint")
+    with pytest.raises(NetError, match="expected a DenseNet121 or 201"):
         load_chexnet(tmp_path / "checkpoint", list(FINDINGS))
+
+
+def test_a_missing_tensor_is_named(tmp_path):
+    state = create("densenet121", 14).state_dict()
+    del state["features.conv0.weight"]
+    torch.save(state, tmp_path / "checkpoint")
+    with pytest.raises(NetError, match=r"Missing key.*features\.conv0\.weight"):
+        load_chexnet(tmp_path / "checkpoint", list(FINDINGS))
+
+
+def test_other_outputs_are_refused(tmp_path):
+    torch.save(create("densenet121", 3).state_dict(), tmp_path / "checkpoint")
+    with pytest.raises(NetError, match="densenet121 with 14 outputs, found a densenet121 with 3"):
+        load_chexnet(tmp_path / "checkpoint", list(FINDINGS))
+
+
+@pytest.mark.parametrize("zip_layout", [False, True], ids=["legacy", "zip"])
+@pytest.mark.parametrize("content", ["module", "state dict"])
+def test_the_authors_nets_are_tried_in_every_order(tmp_path, zip_layout, content):
+    """A net whose second output is normal, third viral pneumonia, first COVID-19."""
+    images = draw_images(tmp_path, 12)
+    data = open_by_class(images, CLASSES)
+    net = create("densenet201", 3)
+    logits = predict_logits(net, data, CPU)
+    stored = net if content == "module" else net.state_dict()
+    torch.save(stored, tmp_path / "NetA.pt", _use_new_zipfile_serialization=zip_layout)
+    evaluate_authors_nets([tmp_path / "NetA.pt"], images, tmp_path / "accuracies.csv")
+    table = pd.read_csv(tmp_path / "accuracies.csv").set_index("outputs")
+    assert len(table) == 6
+    assert set(table.architecture) == {"densenet201"}
+    labels = data.labels[:, [2, 0, 1]].argmax(axis=1)
+    expected = (logits.argmax(axis=1) == labels).mean()
+    assert table.accuracy["covid19 normal viral_pneumonia"] == pytest.approx(expected)

@@ -93,6 +93,12 @@ def test_slurm_profile_plans_the_whole_study(clone):
     assert jobs["pretrain_phase"] == 2, "nets B and C share one training on ChestX-ray14"
 
 
+def test_the_authors_nets_are_evaluated_when_asked_for(clone):
+    jobs = planned(clone, "results/authors_nets/accuracies.csv", config=None)
+    assert jobs["download"] == 5 + 1, "their nets, metadata"
+    assert "train_phase" not in jobs
+
+
 def test_several_gpus_share_a_training_on_chestxray14(clone, tmp_path):
     (tmp_path / "gpus.yaml").write_text("pretrained: {chestxray14: {gpus: 4}}")
     target = "results/pretrained/chestxray14/phase2/history.csv"

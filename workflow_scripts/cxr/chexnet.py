@@ -1,8 +1,8 @@
-"""Zech's CheXNet checkpoints: a whole pickled DenseNet121, read without running what it says.
+"""Pickled DenseNets, read without running what they say: Zech's CheXNet, the authors' nets.
 
-The files of 2018 (torch 0.4, legacy layout) and of 2022 (zip layout) hold {"model": DenseNet, ...}.
-torch's own weights_only reader refuses the modules of the legacy layout, so the unpickler here
-looks up the names below and no others.
+Zech's files of 2018 (torch 0.4, legacy layout) and of 2022 (zip layout) hold
+{"model": DenseNet, ...}. torch's own weights_only reader refuses the modules of the legacy layout,
+so the unpickler here looks up the names below and no others.
 """
 
 import pickle
@@ -54,25 +54,49 @@ def _load(file, **options):
 _RESTRICTED_PICKLE = SimpleNamespace(__name__="pickle", Unpickler=RestrictedUnpickler, load=_load)
 
 
-def load_chexnet(path, outputs):
-    """The checkpoint's DenseNet121 with its sigmoid taken off: outputs are logits.
+ARCHITECTURES = {1024: "densenet121", 1920: "densenet201"}  # by the inputs of the output layer
 
-    Raises NetError if the file asks for anything that is not allowed, or does not fit.
+
+def load_densenet(path):
+    """The DenseNet in a file, its sigmoid taken off, so that outputs are logits: (net, name).
+
+    The file holds the module, {"model": module}, or the module's state dict. Raises NetError if it
+    asks for anything that is not allowed, or does not fit.
     """
     try:
-        checkpoint = torch.load(
+        content = torch.load(
             path, map_location="cpu", weights_only=False, pickle_module=_RESTRICTED_PICKLE
         )
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise NetError(f"{path}: refused: {str(error).splitlines()[0]}") from error
-    net = checkpoint.get("model") if isinstance(checkpoint, dict) else None
-    if not isinstance(net, densenet.DenseNet):
-        raise NetError(f"{path}: expected {{'model': DenseNet, ...}}, as in reproduce-chexnet")
-    # The classifier is Sequential(Linear, Sigmoid): its first layer gives the logits.
-    state = {
-        name.replace("classifier.0.", "classifier."): tensor
-        for name, tensor in rename_dotted(net.state_dict()).items()
+    if isinstance(content, dict) and "model" in content:
+        content = content["model"]
+    if isinstance(content, densenet.DenseNet):
+        content = content.state_dict()
+    # The classifier may be Sequential(Linear, Sigmoid): its first layer gives the logits.
+    state = isinstance(content, dict) and {
+        str(name).replace("classifier.0.", "classifier."): tensor
+        for name, tensor in rename_dotted(content).items()
     }
-    net = create("densenet121", len(outputs))
+    head = state and state.get("classifier.weight")
+    if not isinstance(head, torch.Tensor) or head.shape[-1] not in ARCHITECTURES:
+        raise NetError(
+            f"{path}: expected a DenseNet121 or 201 (the module, {{'model': module}} or its "
+            f"weights), found {type(content).__name__}"
+        )
+    architecture = ARCHITECTURES[head.shape[-1]]
+    net = create(architecture, len(head))
     load_strictly(net, state, path)
+    return net, architecture
+
+
+def load_chexnet(path, outputs):
+    """Zech's DenseNet121 with these outputs. Raises NetError if it has others."""
+    net, architecture = load_densenet(path)
+    n = net.classifier.out_features
+    if (architecture, n) != ("densenet121", len(outputs)):
+        raise NetError(
+            f"{path}: expected a densenet121 with {len(outputs)} outputs, found a {architecture} "
+            f"with {n}"
+        )
     return net

@@ -1,0 +1,61 @@
+"""Accuracy of the nets that the paper's authors released, on our test images.
+
+They are of the paper's final version (2021), and the order of their classes is not documented: all
+six are tried, and the best is no more than a hint at the order. The split they were trained with is
+not known: our test images may be among those that they learnt from.
+"""
+
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import open_by_class
+from cxr.chexnet import load_densenet
+from cxr.covid19 import CLASSES
+from cxr.devices import take_device
+from cxr.files import write_table
+from cxr.logs import InputError, parser, progress, user_errors
+from cxr.metrics import proportion_interval
+from cxr.prediction import predict_logits
+
+
+def evaluate_authors_nets(checkpoints, images, out):
+    device = take_device()
+    data = open_by_class(images, CLASSES)
+    rows = []
+    for checkpoint in progress(checkpoints, "nets"):
+        net, architecture = load_densenet(checkpoint)
+        logits = predict_logits(net.to(device), data, device)
+        if logits.shape[1] != len(CLASSES):
+            raise InputError(
+                f"{checkpoint}: {logits.shape[1]} outputs; expected one of each of {CLASSES}"
+            )
+        for order in permutations(CLASSES):
+            right = (
+                np.array(order)[logits.argmax(axis=1)]
+                == np.array(CLASSES)[data.labels.argmax(axis=1)]
+            )
+            low, high = proportion_interval(right.sum(), len(right))
+            rows.append(
+                (
+                    checkpoint.stem,
+                    architecture,
+                    " ".join(order),
+                    right.mean(),
+                    low,
+                    high,
+                    len(right),
+                )
+            )
+    columns = ["net", "architecture", "outputs", "accuracy", "accuracy_low", "accuracy_high", "n"]
+    write_table(out, pd.DataFrame(rows, columns=columns))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="NetA.pt ...")
+    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        evaluate_authors_nets(**vars(arguments.parse_args()))
