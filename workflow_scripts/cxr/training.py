@@ -1,7 +1,6 @@
 """Training of one phase: binary cross entropy on sigmoids, SGD with momentum."""
 
 import argparse
-import copy
 import time
 from dataclasses import asdict, dataclass, field, fields
 
@@ -178,7 +177,7 @@ def _fit(net, train, val, settings, device, resume, report, group):
         report(done.history)
         if val_loss < done.best_loss:
             done.best_loss, done.best_epoch = val_loss, done.epoch
-            best_state = copy.deepcopy(net.state_dict())
+            best_state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         done.epoch, done.batch, done.seconds = done.epoch + 1, 0, 0.0
         if resume and resume.is_due():
             save()

@@ -1,0 +1,350 @@
+"""Relevance by PyTorch, against the rules written out in NumPy, zennit, and what must hold."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+from cxr import lrp  # noqa: E402
+from cxr.arrays import open_by_class  # noqa: E402
+from cxr.descriptions import NetError  # noqa: E402
+from cxr.lrp import Explainer, relevance_maps  # noqa: E402
+from cxr.prediction import predict_logits  # noqa: E402
+from scipy.stats import spearmanr  # noqa: E402
+from small_trainings import CLASSES, CPU, draw_images, new_net  # noqa: E402
+from torch import nn  # noqa: E402
+from torchvision.models import DenseNet  # noqa: E402
+from zennit.attribution import Gradient  # noqa: E402
+from zennit.composites import EpsilonPlusFlat  # noqa: E402
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def densenet():
+    return tiny_densenet(3, 4)
+
+
+def tiny_densenet(growth, width, seed=0):
+    """In float64, with batch norm that has seen data and a bias in the last layer alone."""
+    torch.manual_seed(seed)
+    net = DenseNet(growth, (2, 1), width, bn_size=2, num_classes=3).double()
+    with torch.no_grad():
+        for _ in range(3):
+            net(smooth_images(8))
+        for layer in net.modules():
+            if isinstance(layer, nn.BatchNorm2d):
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.uniform_(-0.5, 0.5)
+        net.classifier.bias.fill_(0.3)
+    return net.eval()
+
+
+def smooth_images(n, size=SIZE):
+    coarse = torch.randn(n, 3, 9, 9, dtype=torch.float64)
+    return nn.functional.interpolate(coarse, size=size, mode="bilinear")
+
+
+@pytest.mark.parametrize("method", lrp.METHODS)
+def test_densenet_by_hand(densenet, method):
+    images, outputs = smooth_images(2), torch.tensor([0, 2])
+    found, logits = Explainer(densenet, method)(images, outputs)
+    assert torch.equal(logits, densenet(images)[[0, 1], outputs])
+    for image, output, relevance in zip(images.numpy(), outputs, found.numpy(), strict=True):
+        expected = ByHand(densenet, method).relevance(image, int(output)).sum(axis=0)
+        np.testing.assert_allclose(relevance, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_relevance_is_conserved_layer_by_layer():
+    """Below the last layer nothing is lost: at each node that all of the flow goes through.
+
+    Of a net so wide that positive z_ij are everywhere: where there are none, relevance ends.
+    """
+
+    class Recording(Explainer):
+        values = {}  # noqa: RUF012
+
+        def run_node(self, node):
+            self.values[node.name] = super().run_node(node)
+            return self.values[node.name]
+
+    explainer = Recording(tiny_densenet(16, 32))
+    images, output = smooth_images(1).requires_grad_(), torch.tensor([1])
+    logit = explainer.run(images).gather(1, output[:, None])
+    names = [
+        "features_conv0", "features_norm0", "features_relu0", "features_pool0", "cat_2",
+        "features_transition1_norm", "features_transition1_relu", "features_transition1_conv",
+        "features_transition1_pool", "features_norm5", "relu", "adaptive_avg_pool2d", "flatten",
+    ]  # fmt: skip
+    values = [images, *(explainer.values[name] for name in names)]
+    sums = [float(r.sum()) for r in torch.autograd.grad(logit, values, logit.detach())]
+    z = logit.item()
+    assert sums[-1] == pytest.approx(z * (z - 0.3) / (z + np.copysign(0.1, z)), rel=1e-9)
+    assert sums == pytest.approx([sums[-1]] * len(sums), rel=1e-9)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_convolution_of_mixed_signs_by_hand(stride, bias):
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 1, bias=False), nn.Conv2d(3, 4, 3, stride, 1, bias=bias),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    ).double()  # fmt: skip
+    image = torch.randn(1, 2, 6, 6, dtype=torch.float64)
+    found, _ = Explainer(net)(image, torch.tensor([1]))
+    with torch.no_grad():
+        x = net[0](image)[0].numpy()
+        y = net[1](net[0](image))[0].numpy()
+    start = np.zeros_like(y)
+    start[1] = y[1] / y[1].size
+    middle = convolution(x, net[1], start, positive_share)
+    expected = convolution(image[0].numpy(), net[0], middle, flat_share)
+    np.testing.assert_allclose(found[0], expected.sum(axis=0), rtol=1e-9, atol=1e-12)
+
+
+def test_a_sum_shares_in_proportion():
+    class Residual(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.BatchNorm2d(2)
+
+        def forward(self, x):
+            y = self.scale(x)
+            y += x
+            return torch.flatten(nn.functional.adaptive_avg_pool2d(y, 1), 1)
+
+    net = Residual().double()
+    net.scale.weight.data.fill_(3.0)
+    net.scale.eps = 0.0
+    image = torch.rand(1, 2, 3, 3, dtype=torch.float64)
+    found, logits = Explainer(net)(image, torch.tensor([0]))
+    np.testing.assert_allclose(found[0], image[0, 0] * 4 / 9)
+    assert found.sum() == pytest.approx(logits.item())
+
+
+def test_zennit_agrees():
+    """On a net of modules, the only kind that zennit sees whole; its rules are the same."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(8, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Conv2d(16, 8, 1, bias=False), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 8 * 8, 3),
+    ).double()  # fmt: skip
+    images, outputs = smooth_images(4), torch.tensor([0, 1, 2, 2])
+    net(images)
+    found, logits = Explainer(net)(images, outputs)
+    with Gradient(net.eval(), EpsilonPlusFlat(epsilon=0.1)) as attributor:
+        start = nn.functional.one_hot(outputs, 3) * logits[:, None]
+        _, expected = attributor(images, start)
+    np.testing.assert_allclose(found, expected.sum(1), rtol=1e-4, atol=1e-9)
+
+
+def test_a_flipped_image_and_net_give_the_flipped_map():
+    """Of odd width, so that strides meet the same pixels from both sides."""
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(4, 3),
+    ]  # fmt: skip
+    net = nn.Sequential(*layers).double()
+    images, outputs = smooth_images(2, 65), torch.tensor([0, 1])
+    one, _ = Explainer(net)(images, outputs)
+    with torch.no_grad():
+        for layer in (net[0], net[4]):
+            layer.weight.copy_(layer.weight.flip(-1))
+    other, _ = Explainer(net)(images.flip(-1), outputs)
+    torch.testing.assert_close(other, one.flip(-1))
+
+
+def test_maps_do_not_depend_on_the_batch(densenet):
+    images, outputs = smooth_images(5), torch.tensor([0, 1, 2, 0, 1])
+    explainer = Explainer(densenet)
+    together, _ = explainer(images, outputs)
+    alone = [explainer(images[n : n + 1], outputs[n : n + 1])[0] for n in range(5)]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_another_class_has_another_map(densenet):
+    images = smooth_images(1).expand(3, -1, -1, -1)
+    maps, _ = Explainer(densenet)(images, torch.arange(3))
+    assert max(abs(spearmanr(maps[0].ravel(), maps[k].ravel())[0]) for k in (1, 2)) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("layer", "what"),
+    [
+        (nn.SiLU(), "layer 0, SiLU"),
+        (nn.Conv2d(3, 3, 3, padding="same"), "padded by 0 alone"),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "padded by 0 alone"),
+        ("gelu", "function gelu"),
+        ("view", "method view"),
+        ("branch", "has no fixed graph"),
+    ],
+)
+def test_an_operation_without_rule_is_an_error(layer, what):
+    class Functional(nn.Module):
+        def forward(self, x):
+            if layer == "view":
+                return x.view(1, -1)
+            if layer == "branch" and x.sum() > 0:
+                return x
+            return nn.functional.gelu(x)
+
+    net = Functional() if isinstance(layer, str) else nn.Sequential(layer, nn.Flatten())
+    with pytest.raises(NetError, match=what):
+        Explainer(net)(torch.rand(1, 3, 8, 8), torch.tensor([0]))
+
+
+@pytest.mark.parametrize("name", ["relu", "adaptive_avg_pool2d"])
+def test_functional_calls_of_torchvision_are_seen(densenet, monkeypatch, name):
+    monkeypatch.delitem(lrp.RULES, getattr(nn.functional, name))
+    with pytest.raises(NetError, match=f"function {name}: no LRP rule is known"):
+        Explainer(densenet)(smooth_images(1), torch.tensor([0]))
+
+
+def test_a_net_of_other_weights_has_an_unrelated_map():
+    images, outputs = smooth_images(12), torch.arange(12) % 3
+    maps = [Explainer(tiny_densenet(16, 32, seed))(images, outputs)[0] for seed in (0, 1)]
+    inside = np.s_[8:-8, 8:-8]
+    correlations = [
+        spearmanr(a[inside].ravel(), b[inside].ravel())[0] for a, b in zip(*maps, strict=True)
+    ]
+    assert np.median(np.abs(correlations)) < 0.3
+
+
+def test_maps_of_an_image_set(tmp_path):
+    data = open_by_class(draw_images(tmp_path, 19), CLASSES)
+    net, outputs = new_net("resnet18"), np.arange(19) % 3
+    maps, logits = relevance_maps(net, data, outputs, "preset_a_flat_conserving", CPU)
+    assert maps.shape == (19, 32, 32) and maps.dtype == np.float32
+    np.testing.assert_allclose(logits, predict_logits(net, data, CPU)[np.arange(19), outputs])
+
+
+# The rules, written out
+
+
+def positive_share(patch, kernel, inside):
+    return np.maximum(patch * kernel, 0)
+
+
+def flat_share(patch, kernel, inside):
+    return inside.astype(float)
+
+
+def convolution(x, layer, relevance, share):
+    """Relevance of a convolution's inputs x (channels, h, w), one output at a time."""
+    kernel, pad, stride = layer.weight.detach().numpy(), layer.padding[0], layer.stride[0]
+    size = kernel.shape[-1]
+    border = ((0, 0), (pad, pad), (pad, pad))
+    padded, inside = np.pad(x, border), np.pad(np.ones_like(x), border)
+    found = np.zeros_like(padded)
+    bias = np.zeros(len(kernel)) if layer.bias is None else layer.bias.detach().numpy()
+    for o, i, j in np.ndindex(relevance.shape):
+        here = np.s_[:, i * stride : i * stride + size, j * stride : j * stride + size]
+        z = share(padded[here], kernel[o], inside[here])
+        total = z.sum() + (bias[o] if share is positive_share else 0)
+        if total != 0:
+            found[here] += z / total * relevance[o, i, j]
+    return found[:, pad : pad + x.shape[1], pad : pad + x.shape[2]]
+
+
+class ByHand:
+    """A torchvision DenseNet without drop-out, forward and back in NumPy."""
+
+    def __init__(self, net, method):
+        self.net, self.conserving = net, method == "preset_a_flat_conserving"
+
+    def relevance(self, image, output):
+        features = self.net.features
+        back = []  # functions from a layer's relevance to its inputs', in order
+
+        def convolve(x, layer):
+            share = flat_share if self.conserving and x is image else positive_share
+            back.append(lambda r: convolution(x, layer, r, share))
+            with torch.no_grad():
+                return layer(torch.from_numpy(x)[None])[0].numpy()
+
+        def normalise(x, layer):
+            gamma, beta, mean, variance = (
+                values.detach().numpy()[:, None, None]
+                for values in (layer.weight, layer.bias, layer.running_mean, layer.running_var)
+            )
+
+            def shipped(r):
+                k = gamma / np.sqrt(variance**2 + layer.eps)
+                b = beta - mean / np.sqrt(variance**2 + layer.eps)
+                x_up, total = np.maximum(x, 0), np.zeros_like(x)
+                for weight, part in ((2, np.maximum), (-1, np.minimum)):
+                    z = x_up * part(k, 0) + part(b, 0)
+                    share = np.divide(x_up * part(k, 0), z, out=np.zeros_like(z), where=z != 0)
+                    total += weight * share * r
+                return total
+
+            back.append((lambda r: r) if self.conserving else shipped)
+            return (x - mean) / np.sqrt(variance + layer.eps) * gamma + beta
+
+        def max_pool(x):
+            channels, height, width = x.shape
+            padded = np.pad(x, ((0, 0), (1, 1), (1, 1)), constant_values=-np.inf)
+            out = np.zeros((channels, height // 2, width // 2))
+            winners = {}
+            for c, i, j in np.ndindex(out.shape):
+                window = padded[c, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+                up, left = np.unravel_index(window.argmax(), (3, 3))
+                winners[c, i, j] = c, 2 * i + up - 1, 2 * j + left - 1
+                out[c, i, j] = window.max()
+
+            def unpool(r):
+                found = np.zeros_like(x)
+                for place, winner in winners.items():
+                    found[winner] += r[place]
+                return found
+
+            back.append(unpool)
+            return out
+
+        def average_pool(x, size):
+            channels, height, width = x.shape
+            blocks = x.reshape(channels, height // size, size, width // size, size)
+            sums = blocks.sum(axis=(2, 4), keepdims=True)
+
+            def unpool(r):
+                shares = np.divide(blocks, sums, out=np.zeros_like(blocks), where=sums != 0)
+                return (shares * r[:, :, None, :, None]).reshape(x.shape)
+
+            back.append(unpool)
+            return blocks.mean(axis=(2, 4))
+
+        def dense_layer(x, layer):
+            """Its outputs come after its inputs; relevance of x adds up."""
+            n_before = len(back)
+            h = convolve(np.maximum(normalise(x, layer.norm1), 0), layer.conv1)
+            h = convolve(np.maximum(normalise(h, layer.norm2), 0), layer.conv2)
+            inner = [back.pop() for _ in range(len(back) - n_before)]
+
+            def split(r):
+                new = r[len(x) :]
+                for function in inner:
+                    new = function(new)
+                return r[: len(x)] + new
+
+            back.append(split)
+            return np.concatenate([x, h])
+
+        x = max_pool(np.maximum(normalise(convolve(image, features.conv0), features.norm0), 0))
+        for name, layer in list(features.named_children())[4:-1]:
+            if name.startswith("denseblock"):
+                for inner in layer.values():
+                    x = dense_layer(x, inner)
+            else:
+                x = convolve(np.maximum(normalise(x, layer.norm), 0), layer.conv)
+                x = average_pool(x, 2)
+        x = np.maximum(normalise(x, features.norm5), 0)
+        x = average_pool(x, x.shape[1])[:, 0, 0]
+        weight = self.net.classifier.weight.detach().numpy()[output]
+        z = weight @ x + self.net.classifier.bias.detach().numpy()[output]
+        r = (x * weight / (z + np.copysign(0.1, z)) * z)[:, None, None]
+        for function in reversed(back):
+            r = function(r)
+        return r

@@ -1,0 +1,267 @@
+"""Layer-wise relevance propagation (LRP) in PyTorch: a second implementation of cxr/relevance.py.
+
+The same methods, without TensorFlow, many images at a time, on a GPU where there is one. A net is
+traced to its graph by torch.fx, functional calls included, and runs with each operation's backward
+pass replaced by a rule: autograd then propagates relevance where it would propagate gradients. An
+operation that no rule is known for is an error, as its heatmap would be wrong.
+
+Rules (Bach et al. 2015, doi 10.1371/journal.pone.0130140; presets as in iNNvestigate), where z_ij
+is what input i adds to output j, and R_j is the relevance of output j:
+  linear layer: epsilon 0.1, R_i = sum_j z_ij / (z_j + 0.1 sign(z_j)) R_j, z_j with its bias
+  convolution: alpha 1 beta 0, the same of positive z_ij alone, without epsilon
+  first convolution: Flat, equal z_ij for all pixels under the kernel (preset_a_flat_conserving)
+  batch norm: relevance passes (preset_a_flat_conserving), or iNNvestigate's rule (preset_a_flat)
+  ReLU: relevance passes; average pooling, sum: in proportion to z_ij
+  max pooling, concatenation, flattening: as a gradient would
+"""
+
+import operator
+
+import torch
+from torch import fx, nn
+from torch.autograd import Function
+from torch.nn import functional
+from torch.nn.grad import conv2d_input
+
+from cxr.batches import Pixels, batches, network_input
+from cxr.descriptions import NetError
+from cxr.logs import progress
+
+METHODS = ("preset_a_flat", "preset_a_flat_conserving")
+BATCH = {"cpu": 8, "cuda": 64}  # images
+
+
+def relevance_maps(net, images, outputs, method, device):
+    """Relevance of one output's logit for each image: float32 (n, h, w) and (n,), on the host.
+
+    images: LabelledImages. outputs: int (n,), the neuron to explain of each.
+    """
+    explainer = Explainer(net.to(device, memory_format=torch.channels_last), method)
+    pixels, outputs = Pixels(images, device, keep=False), torch.as_tensor(outputs, device=device)
+    found = []
+    for batch in progress(batches(torch.arange(len(images)).numpy(), BATCH[device.type]), method):
+        found.append(explainer(network_input(pixels(batch)), outputs[batch]))
+    return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+
+
+class Explainer(fx.Interpreter):
+    """A net that hands back relevance instead of gradients.
+
+    Raises NetError where the net cannot be traced, or an operation has no rule.
+    """
+
+    def __init__(self, net, method="preset_a_flat_conserving"):
+        if method not in METHODS:
+            raise ValueError(f"method {method!r}; expected one of {METHODS}")
+        try:
+            super().__init__(fx.symbolic_trace(net.eval()))
+        except fx.proxy.TraceError as error:
+            raise NetError(f"{type(net).__name__} has no fixed graph: {error}") from error
+        self.extra_traceback = False  # messages name the operation
+        self.conserving = method == "preset_a_flat_conserving"
+
+    def __call__(self, inputs, outputs):
+        """Relevance of the logits of outputs, int (n,), in inputs, (n, channels, h, w).
+
+        Returns (relevance summed over channels, (n, h, w); the logits, (n,)).
+        """
+        inputs = inputs.detach().requires_grad_()
+        with torch.enable_grad():
+            logits = self.run(inputs).gather(1, outputs[:, None])
+        (relevance,) = torch.autograd.grad(logits, inputs, logits.detach())
+        return relevance.sum(1), logits.detach()[:, 0]
+
+    def run_node(self, node):
+        self.node = node
+        return super().run_node(node)
+
+    def call_module(self, target, args, kwargs):
+        layer = self.fetch_attr(target)
+        return self._rule(RULES.get(type(layer)), f"layer {target}, {layer}")(layer, *args)
+
+    def call_function(self, target, args, kwargs):
+        def operation(*inputs):
+            return target(*inputs, *args[len(inputs) :], **kwargs)
+
+        tensors = [value for value in args if isinstance(value, torch.Tensor)] or args
+        rule = self._rule(RULES.get(target), f"function {target.__name__}")
+        return rule(operation, *tensors)
+
+    def call_method(self, target, args, kwargs):
+        return self._rule(None, f"method {target}")
+
+    def _rule(self, rule, what):
+        if rule is None:
+            raise NetError(
+                f"{what}: no LRP rule is known, and relevance would be wrong without one"
+            )
+        return lambda *arguments: rule(self, *arguments)
+
+    # Rules: the explainer, the operation, its inputs
+
+    def linear(self, layer, x):
+        return Linear.apply(x, layer)
+
+    def convolution(self, layer, x):
+        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+            raise NetError(f"layer {self.node.target}: LRP knows convolutions padded by 0 alone")
+        if self.conserving and self.node.args[0].op == "placeholder":
+            return FlatConvolution.apply(x, layer)
+        return Convolution.apply(x, layer, is_nonnegative(self.node.args[0]))
+
+    def batch_norm(self, layer, x):
+        return Pass.apply(x, layer) if self.conserving else ShippedBatchNorm.apply(x, layer)
+
+    def relu(self, _operation, x):
+        return Pass.apply(x, functional.relu)
+
+    def in_proportion(self, operation, *inputs):
+        return InProportion.apply(operation, *inputs)
+
+    def by_gradient(self, operation, *inputs):
+        return operation(*inputs)
+
+
+RULES = {
+    nn.Linear: Explainer.linear,
+    nn.Conv2d: Explainer.convolution,
+    nn.BatchNorm2d: Explainer.batch_norm,
+    **dict.fromkeys((nn.ReLU, functional.relu, torch.relu), Explainer.relu),
+    **dict.fromkeys(
+        (nn.AvgPool2d, nn.AdaptiveAvgPool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d),
+        Explainer.in_proportion,
+    ),
+    **dict.fromkeys((operator.add, operator.iadd, torch.add), Explainer.in_proportion),
+    **dict.fromkeys(
+        (nn.MaxPool2d, functional.max_pool2d, torch.cat, nn.Flatten, torch.flatten, nn.Dropout),
+        Explainer.by_gradient,
+    ),
+}  # fmt: skip
+KEEP_SIGN = (nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.Dropout)
+
+
+def is_nonnegative(node):
+    """Whether a node's values are at least 0 whatever the image: it follows a ReLU."""
+    if node.op == "call_module":
+        layer = node.graph.owning_module.get_submodule(node.target)
+        if isinstance(layer, nn.ReLU):
+            return True
+        return isinstance(layer, KEEP_SIGN) and is_nonnegative(node.args[0])
+    return node.op == "call_function" and node.target in (functional.relu, torch.relu)
+
+
+def divide(relevance, z):
+    """relevance / z, and 0 where z is 0: nothing was added there."""
+    return torch.where(z == 0, 0, relevance / torch.where(z == 0, 1, z))
+
+
+class Pass(Function):
+    @staticmethod
+    def forward(ctx, x, operation):
+        return operation(x)
+
+    @staticmethod
+    def backward(ctx, relevance):
+        return relevance, None
+
+
+class Linear(Function):
+    @staticmethod
+    def forward(ctx, x, layer):
+        z = layer(x)
+        ctx.save_for_backward(x, z)
+        ctx.layer = layer
+        return z
+
+    @staticmethod
+    def backward(ctx, relevance):
+        x, z = ctx.saved_tensors
+        stable = z + torch.copysign(torch.full_like(z, 0.1), z)
+        return x * ((relevance / stable) @ ctx.layer.weight), None
+
+
+class Convolution(Function):
+    """Positive times positive and, where there are any, negative times negative."""
+
+    @staticmethod
+    def forward(ctx, x, layer, nonnegative):
+        ctx.save_for_backward(x)
+        ctx.layer, ctx.nonnegative = layer, nonnegative
+        return layer(x)
+
+    @staticmethod
+    def backward(ctx, relevance):
+        (x,) = ctx.saved_tensors
+        layer = ctx.layer
+        parts = [(x, layer.weight.clamp(min=0))]
+        if not ctx.nonnegative:
+            parts = [(x.clamp(min=0), parts[0][1]), (x.clamp(max=0), layer.weight.clamp(max=0))]
+        how = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        z = sum(functional.conv2d(part, weight, None, *how) for part, weight in parts)
+        if layer.bias is not None:
+            z = z + layer.bias[:, None, None]
+        shares = divide(relevance, z)
+        return (
+            sum(part * conv2d_input(x.shape, weight, shares, *how) for part, weight in parts),
+            None,
+            None,
+        )
+
+
+class FlatConvolution(Function):
+    """Equal shares for the pixels under the kernel; the padding around the image gets none."""
+
+    @staticmethod
+    def forward(ctx, x, layer):
+        ctx.layer, ctx.shape = layer, x.shape
+        return layer(x)
+
+    @staticmethod
+    def backward(ctx, relevance):
+        layer = ctx.layer
+        how = (layer.stride, layer.padding, layer.dilation, layer.groups)
+        ones = torch.ones_like(layer.weight)
+        n_pixels = functional.conv2d(relevance.new_ones(1, *ctx.shape[1:]), ones, None, *how)
+        return conv2d_input(ctx.shape, ones, relevance / n_pixels, *how), None
+
+
+class ShippedBatchNorm(Function):
+    """iNNvestigate's alpha 2 beta 1 on k x + b, x above 0 alone; its variance is squared."""
+
+    @staticmethod
+    def forward(ctx, x, layer):
+        ctx.save_for_backward(x)
+        ctx.layer = layer
+        return layer(x)
+
+    @staticmethod
+    def backward(ctx, relevance):
+        (x,) = ctx.saved_tensors
+        x, layer = x.clamp(min=0), ctx.layer
+        deviation = (layer.running_var**2 + layer.eps).sqrt()
+        scale = (layer.weight / deviation)[:, None, None]
+        shift = (layer.bias - layer.running_mean / deviation)[:, None, None]
+
+        def share(scale, shift):
+            return x * scale * divide(relevance, x * scale + shift)
+
+        positive = share(scale.clamp(min=0), shift.clamp(min=0))
+        return 2 * positive - share(scale.clamp(max=0), shift.clamp(max=0)), None
+
+
+class InProportion(Function):
+    """To each input what it adds to the output, which is linear in them."""
+
+    @staticmethod
+    def forward(ctx, operation, *inputs):
+        ctx.save_for_backward(*inputs)
+        ctx.operation = operation
+        return operation(*inputs)
+
+    @staticmethod
+    def backward(ctx, relevance):
+        inputs = [x.detach().requires_grad_() for x in ctx.saved_tensors]
+        with torch.enable_grad():
+            z = ctx.operation(*inputs)
+        gradients = torch.autograd.grad(z, inputs, divide(relevance, z))
+        return None, *(x.detach() * g for x, g in zip(inputs, gradients, strict=True))
