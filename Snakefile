@@ -41,3 +41,5 @@ rule all:
         ),
         collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),
         collect("results/figures/training_{net}.svg", net=config["nets"]),
+        f"results/{config['heatmaps']['net']}/heatmaps/test_set.csv",
+        f"results/figures/randomised_{config['heatmaps']['net']}.svg",

@@ -180,12 +180,117 @@ rule explain:
         " --pictures {output.pictures} --threads {threads} &> {log}"
 
 
+rule check_heatmaps:
+    input:
+        net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
+        images="results/data/covid19/figure_images.npy",
+        table="results/data/covid19/figure_images.csv",
+        heatmaps="results/{net}/heatmaps/heatmaps.csv",
+        relevance="results/{net}/heatmaps/relevance.npz",
+        script=script("check_heatmaps"),
+        code=code("check_heatmaps"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/{net}/heatmaps/agreement.csv",
+            category="4 Explanation",
+            subcategory="Heatmaps",
+            labels={"what": "Two implementations compared, {net}"},
+            caption="captions/agreement.rst",
+        ),
+    log:
+        "results/logs/check_heatmaps/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    params:
+        python=python("torch"),
+        least=config["heatmaps"]["least_rank_correlation"],
+    message:
+        "Checking {wildcards.net}'s heatmaps by a second implementation"
+    shell:
+        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        " --heatmaps {input.heatmaps} --relevance {input.relevance} --least {params.least}"
+        " --out {output} &> {log}"
+
+
+rule explain_test_set:
+    input:
+        net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
+        images="results/data/covid19/test_edited.npy",
+        table="results/data/covid19/test_edited.csv",
+        script=script("explain_test_set"),
+        code=code("explain_test_set"),
+        env=environment("torch"),
+    output:
+        relevance="results/{net}/heatmaps/test_set.npz",
+        table="results/{net}/heatmaps/test_set.csv",
+    log:
+        "results/logs/explain_test_set/{net}.log",
+    benchmark:
+        "results/benchmarks/explain_test_set/{net}.tsv"
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    params:
+        python=python("torch"),
+    message:
+        "Explaining {wildcards.net}'s decisions for all test images"
+    shell:
+        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        " --relevance {output.relevance} --table {output.table} &> {log}"
+
+
+rule randomise_weights:
+    input:
+        net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
+        images="results/data/covid19/test_edited.npy",
+        table="results/data/covid19/test_edited.csv",
+        script=script("randomise_weights"),
+        code=code("randomise_weights"),
+        env=environment("torch"),
+    output:
+        table="results/{net}/heatmaps/randomised.csv",
+        figure=report(
+            "results/figures/randomised_{net}.svg",
+            category="4 Explanation",
+            subcategory="Heatmaps",
+            labels={"what": "Do they depend on what was learnt? {net}"},
+            caption="captions/randomised.rst",
+        ),
+    log:
+        "results/logs/randomise_weights/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    params:
+        python=python("torch"),
+        options=options(
+            {
+                "per_class": config["heatmaps"]["randomised_per_class"],
+                "seed": config["seed"],
+            }
+        ),
+    message:
+        "Comparing {wildcards.net}'s heatmaps with those of random weights"
+    shell:
+        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        " {params.options} --table {output.table} --figure {output.figure} &> {log}"
+
+
 rule plot_heatmaps:
     input:
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
         heatmaps=f"results/{config['heatmaps']['net']}/heatmaps/heatmaps.csv",
         relevance=f"results/{config['heatmaps']['net']}/heatmaps/relevance.npz",
+        agreement=f"results/{config['heatmaps']['net']}/heatmaps/agreement.csv",
         predictions=f"results/{config['heatmaps']['net']}/heatmaps/predictions.csv",
         script=script("plot_heatmaps"),
         code=code("plot_heatmaps"),

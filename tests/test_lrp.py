@@ -4,13 +4,19 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
+import pandas as pd  # noqa: E402
+from check_heatmaps import check_heatmaps  # noqa: E402
 from cxr import lrp  # noqa: E402
-from cxr.arrays import open_by_class  # noqa: E402
+from cxr.arrays import open_by_class, open_images, save_images  # noqa: E402
 from cxr.descriptions import NetError  # noqa: E402
+from cxr.logs import InputError  # noqa: E402
 from cxr.lrp import Explainer, relevance_maps  # noqa: E402
+from cxr.nets import load_net  # noqa: E402
 from cxr.prediction import predict_logits  # noqa: E402
+from explain_test_set import explain_test_set  # noqa: E402
+from randomise_weights import randomise_weights  # noqa: E402
 from scipy.stats import spearmanr  # noqa: E402
-from small_trainings import CLASSES, CPU, draw_images, new_net  # noqa: E402
+from small_trainings import CLASSES, CPU, draw_images, new_net, save_start  # noqa: E402
 from torch import nn  # noqa: E402
 from torchvision.models import DenseNet  # noqa: E402
 from zennit.attribution import Gradient  # noqa: E402
@@ -214,11 +220,14 @@ def test_a_net_of_other_weights_has_an_unrelated_map():
 
 
 def test_maps_of_an_image_set(tmp_path):
-    data = open_by_class(draw_images(tmp_path, 19), CLASSES)
+    path = draw_images(tmp_path, 19)
     net, outputs = new_net("resnet18"), np.arange(19) % 3
-    maps, logits = relevance_maps(net, data, outputs, "preset_a_flat_conserving", CPU)
+    maps, logits = relevance_maps(
+        net, open_images(path)[0], outputs, "preset_a_flat_conserving", CPU
+    )
     assert maps.shape == (19, 32, 32) and maps.dtype == np.float32
-    np.testing.assert_allclose(logits, predict_logits(net, data, CPU)[np.arange(19), outputs])
+    expected = predict_logits(net, open_by_class(path, CLASSES), CPU)
+    np.testing.assert_allclose(logits, expected[np.arange(19), outputs], rtol=1e-4, atol=1e-6)
 
 
 # The rules, written out
@@ -348,3 +357,71 @@ class ByHand:
         for function in reversed(back):
             r = function(r)
         return r
+
+
+# The steps
+
+
+@pytest.fixture
+def explained(tmp_path):
+    """A net, four of its images, and maps of them as explain writes them."""
+    images, net = draw_images(tmp_path, 4), save_start(tmp_path, "resnet18")
+    pixels, rows = open_images(images)
+    rows["explain"] = rows["class"]
+    save_images(images, np.array(pixels), rows)
+    outputs = [CLASSES.index(name) for name in rows["class"]]
+    maps, tables = {}, []
+    for method in lrp.METHODS:
+        found, logits = relevance_maps(load_net(net)[0], pixels, outputs, method, CPU)
+        names = [f"{n}_{method}" for n in range(4)]
+        maps |= dict(zip(names, found, strict=True))
+        columns = {"method": method, "logit": logits, "relevance_sum": 0.0, "relevance": names}
+        tables.append(rows.assign(**columns))
+    np.savez(tmp_path / "relevance.npz", **maps)
+    pd.concat(tables).to_csv(tmp_path / "heatmaps.csv", index=False)
+    return net, images, tmp_path / "heatmaps.csv", tmp_path / "relevance.npz", maps
+
+
+def test_equal_heatmaps_pass(explained, tmp_path):
+    *files, _ = explained
+    check_heatmaps(*files, 0.995, tmp_path / "agreement.csv")
+    table = pd.read_csv(tmp_path / "agreement.csv")
+    assert len(table) == 8
+    assert table.rank_correlation.min() > 0.999
+
+
+def test_one_wrong_heatmap_stops(explained, tmp_path):
+    *files, maps = explained
+    name = "2_preset_a_flat_conserving"
+    np.savez(files[-1], **maps | {name: maps[name][::-1]})
+    with pytest.raises(InputError, match=r"of 2\.png by preset_a_flat_conserving has a rank"):
+        check_heatmaps(*files, 0.995, tmp_path / "agreement.csv")
+    assert not (tmp_path / "agreement.csv").exists()
+
+
+def test_nothing_to_check_is_an_error(explained, tmp_path):
+    net, images, heatmaps, relevance, _ = explained
+    pd.read_csv(heatmaps).assign(method="lrp.z").to_csv(heatmaps, index=False)
+    with pytest.raises(InputError, match="nothing to check"):
+        check_heatmaps(net, images, heatmaps, relevance, 0.995, tmp_path / "agreement.csv")
+
+
+def test_the_test_set_is_explained_by_the_decision(explained, tmp_path):
+    net, images, *_ = explained
+    files = tmp_path / "test_set.npz", tmp_path / "test_set.csv"
+    explain_test_set(net, images, "preset_a_flat_conserving", *files)
+    table, maps = pd.read_csv(files[1]), np.load(files[0])["relevance"]
+    logits = predict_logits(load_net(net)[0], open_by_class(images, CLASSES), CPU)
+    assert list(table["class"]) == [CLASSES[n] for n in logits.argmax(axis=1)]
+    np.testing.assert_allclose(table.logit, logits.max(axis=1), rtol=1e-4)
+    np.testing.assert_allclose(table.relevance_sum, maps.sum(axis=(1, 2)), rtol=1e-4)
+
+
+def test_weights_drawn_anew_change_the_maps(explained, tmp_path):
+    net, images, *_ = explained
+    randomise_weights(net, images, 1, 0, tmp_path / "table.csv", tmp_path / "figure.svg")
+    table = pd.read_csv(tmp_path / "table.csv")
+    assert len(table) == 3 * 2 * 2
+    assert set(table.image) == {"0.png", "1.png", "2.png"}
+    assert table.rank_correlation.abs().max() < 1
+    assert (tmp_path / "figure.svg").stat().st_size

@@ -14,10 +14,12 @@ from cxr import keras_conversion  # noqa: E402
 from cxr.arrays import save_images  # noqa: E402
 from cxr.heatmaps import colour_limit, draw_heatmap, save_heatmap  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
-from cxr.relevance import METHODS, relevance_maps  # noqa: E402
+from cxr.relevance import PRESETS, relevance_maps  # noqa: E402
 from explain import explain  # noqa: E402
+from innvestigate.analyzer import analyzers  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+CHECKED = ("preset_a_flat", "preset_a_flat_conserving")
 OUTPUTS = ["normal", "viral_pneumonia", "covid19"]
 MAKE_NETS = """
 import sys
@@ -71,10 +73,10 @@ def explained(request, nets):
     """(path of a net, images, explained outputs, relevance_maps of all methods)."""
     path = nets / f"{request.param}.h5"
     images, outputs = drawn_images(3)[[0, 0, 1, 2]], [0, 2, 2, 1]
-    return path, images, outputs, relevance_maps(path, images, outputs, METHODS, threads=2)
+    return path, images, outputs, relevance_maps(path, images, outputs, CHECKED, threads=2)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", CHECKED)
 def test_relevance_follows_the_written_out_rules(explained, method):
     path, images, outputs, maps = explained
     net, _ = keras_conversion.load_net(path)
@@ -107,11 +109,19 @@ def test_relevance_as_shipped_does_not_sum_to_the_logit(explained):
     assert (np.abs(relevance.sum(axis=(1, 2)) / logits - 1)[1:3] > 1).all()
 
 
+def test_other_presets_run(nets):
+    assert {f"lrp.{name}" for name in PRESETS.values()} <= set(analyzers)
+    maps = relevance_maps(nets / "resnet.h5", drawn_images(1), [2], ["epsilon", "z_plus"])
+    one, other = (relevance.ravel() for relevance, _ in maps.values())
+    assert np.isfinite(one).all() and np.isfinite(other).all()
+    assert abs(np.corrcoef(one, other)[0, 1]) < 0.99
+
+
 def test_relevance_does_not_depend_on_the_order_of_images(nets):
     images, outputs = drawn_images(3), [0, 1, 2]
     path = nets / "resnet.h5"
-    forward, _ = relevance_maps(path, images, outputs, METHODS[:1])[METHODS[0]]
-    backward, _ = relevance_maps(path, images[::-1], outputs[::-1], METHODS[:1])[METHODS[0]]
+    forward, _ = relevance_maps(path, images, outputs, CHECKED[:1])[CHECKED[0]]
+    backward, _ = relevance_maps(path, images[::-1], outputs[::-1], CHECKED[:1])[CHECKED[0]]
     np.testing.assert_array_equal(forward, backward[::-1])
 
 
@@ -127,7 +137,7 @@ def test_explain_writes_a_map_per_row_and_method(nets, tmp_path):
     )
     save_images(tmp_path / "images.npy", drawn_images(2), rows)
     written = tmp_path / "relevance.npz", tmp_path / "heatmaps.csv", tmp_path / "pictures"
-    explain(nets / "resnet.h5", tmp_path / "images.npy", *written, METHODS, threads=2)
+    explain(nets / "resnet.h5", tmp_path / "images.npy", *written, CHECKED, threads=2)
     table = pd.read_csv(written[1])
     assert list(table.method) == ["preset_a_flat"] * 2 + ["preset_a_flat_conserving"] * 2
     assert list(table["class"]) == ["covid19", "normal"] * 2

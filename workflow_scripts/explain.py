@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from cxr.arrays import open_images
 from cxr.files import whole, write_table
-from cxr.heatmaps import save_heatmap
+from cxr.heatmaps import conservation_error, save_heatmap
 from cxr.keras_conversion import read_description
 from cxr.logs import InputError, add_threads, parser, user_errors
 from cxr.relevance import METHODS, relevance_maps
@@ -62,11 +62,6 @@ def explain(model, images, relevance, table, pictures, methods, threads):
         save_heatmap(pictures / f"{name}.png", maps[name], image)
 
 
-def conservation_error(sums, logits):
-    error = np.full(len(sums), np.nan)
-    return np.divide(np.abs(sums - logits), np.abs(logits), out=error, where=logits != 0)
-
-
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--model", type=Path, required=True, help=".h5 of the Keras net")
@@ -74,7 +69,7 @@ if __name__ == "__main__":
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--pictures", type=Path, required=True, help="folder to write to")
-    arguments.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True)
     add_threads(arguments)
     with user_errors():
         explain(**vars(arguments.parse_args()))

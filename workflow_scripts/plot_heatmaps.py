@@ -43,7 +43,7 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
     for panel, row in zip(axes[1:], rows.itertuples(), strict=True):
         draw_heatmap(panel, maps[row.relevance], image)
         sums = f"relevance sum {row.relevance_sum:.3g}, logit {row.logit:.3g}"
-        panel.set_title(f"{TITLES[row.method]}\n{sums}")
+        panel.set_title(f"{TITLES.get(row.method, row.method)}\n{sums}")
     described = probabilities[probabilities.figure == figure]
     lines = [
         f"{VERSIONS[row['version']]}: "

@@ -1,4 +1,4 @@
-"""Pictures of relevance: red speaks for the class, blue against it."""
+"""Heatmaps: how relevance adds up, and pictures of it."""
 
 import numpy as np
 from matplotlib.cm import ScalarMappable
@@ -6,6 +6,12 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from cxr.files import whole
+
+
+def conservation_error(sums, logits):
+    """|sum - logit| / |logit| of each map, (n,); not a number for a logit of 0."""
+    error = np.full(len(sums), np.nan)
+    return np.divide(np.abs(sums - logits), np.abs(logits), out=error, where=logits != 0)
 
 
 def colour_limit(relevance, percentile=99.5):
@@ -17,7 +23,8 @@ def colour_limit(relevance, percentile=99.5):
 def draw_heatmap(axes, relevance, pixels=None, limit=None):
     """Draw relevance (s, s) on matplotlib axes, over the radiograph uint8 (s, s) where given.
 
-    The scale is symmetric, -limit to limit; the weaker the relevance, the more shows through.
+    Red speaks for the class, blue against it. The scale is symmetric, -limit to limit; the weaker
+    the relevance, the more shows through.
     Returns the colours and scale, for Figure.colorbar.
     """
     limit = limit or colour_limit(relevance)

@@ -17,13 +17,15 @@ is what input i adds to output j, and R_j is the relevance of output j:
 
 import operator
 
+import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import fx, nn
 from torch.autograd import Function
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from cxr.batches import Pixels, batches, network_input
+from cxr.batches import batches, network_input, to_device
 from cxr.descriptions import NetError
 from cxr.logs import progress
 
@@ -31,17 +33,35 @@ METHODS = ("preset_a_flat", "preset_a_flat_conserving")
 BATCH = {"cpu": 8, "cuda": 64}  # images
 
 
-def relevance_maps(net, images, outputs, method, device):
-    """Relevance of one output's logit for each image: float32 (n, h, w) and (n,), on the host.
+def relevance_maps(net, pixels, outputs, method, device, dtype=torch.float32):
+    """Relevance of one output's logit for each image: (n, size, size), and the logits, (n,).
 
-    images: LabelledImages. outputs: int (n,), the neuron to explain of each.
+    pixels: uint8 (n, size, size). outputs: int (n,), numbers of output neurons. dtype: of all
+    arithmetic and of what is returned; net is left in it.
     """
-    explainer = Explainer(net.to(device, memory_format=torch.channels_last), method)
-    pixels, outputs = Pixels(images, device, keep=False), torch.as_tensor(outputs, device=device)
+    net = net.to(device, dtype, memory_format=torch.channels_last)
+    explainer = Explainer(net, method)
+    outputs = torch.as_tensor(outputs, device=device)
     found = []
-    for batch in progress(batches(torch.arange(len(images)).numpy(), BATCH[device.type]), method):
-        found.append(explainer(network_input(pixels(batch)), outputs[batch]))
+    for batch in progress(batches(np.arange(len(pixels)), BATCH[device.type]), method):
+        inputs = network_input(to_device(np.array(pixels[batch]), device))
+        found.append(explainer(inputs.to(dtype), outputs[batch]))
     return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
+
+
+def rank_correlations(maps, others):
+    """Spearman's correlation of each map with its other, (n,); both (n, size, size).
+
+    Without a border of a 14th of the size (16 of 224 pixels), where implementations pad
+    differently. Not a number where a map is constant.
+    """
+    border = maps.shape[-1] // 14
+    inside = np.s_[:, border : maps.shape[1] - border, border : maps.shape[2] - border]
+    ranks = [rankdata(m[inside].reshape(len(m), -1), axis=1) for m in (maps, others)]
+    one, other = (r - r.mean(axis=1, keepdims=True) for r in ranks)
+    norms = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    with np.errstate(invalid="ignore"):
+        return (one * other).sum(axis=1) / norms
 
 
 class Explainer(fx.Interpreter):

@@ -8,6 +8,7 @@ Methods:
     beta 0), but relevance passes through batch norm, and Flat holds for the first convolution, over
     the pixels of the image alone. Up to what biases take, relevance sums to logit^2 / (|logit| +
     0.1); 0.1 is epsilon.
+  PRESETS: others of iNNvestigate's, as shipped.
 
 Building an analyzer switches TensorFlow to graph mode for the whole process: relevance_maps does
 it in a process of its own.
@@ -22,7 +23,8 @@ import numpy as np
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # before the import; it says a lot
 import tensorflow as tf
-from innvestigate.analyzer.relevance_based.relevance_analyzer import LRP, LRPSequentialPresetAFlat
+from innvestigate import create_analyzer
+from innvestigate.analyzer.relevance_based.relevance_analyzer import LRP
 from innvestigate.analyzer.relevance_based.relevance_rule import (
     Alpha1Beta0Rule,
     EpsilonRule,
@@ -37,7 +39,16 @@ from cxr.images import normalise
 from cxr.keras_conversion import load_net
 from cxr.logs import progress
 
-METHODS = ("preset_a_flat", "preset_a_flat_conserving")
+PRESETS = {  # iNNvestigate's names, without `lrp.`
+    "preset_a_flat": "sequential_preset_a_flat",
+    "preset_a": "sequential_preset_a",
+    "preset_b": "sequential_preset_b",
+    "preset_b_flat": "sequential_preset_b_flat",
+} | {
+    name: name
+    for name in ("alpha_1_beta_0", "alpha_2_beta_1", "epsilon", "flat", "w_square", "z", "z_plus")
+}
+METHODS = (*PRESETS, "preset_a_flat_conserving")
 
 
 def relevance_maps(model, pixels, outputs, methods, threads=1):
@@ -87,8 +98,8 @@ def session_settings():
 
 def build_analyzer(net, method):
     """iNNvestigate analyzer of a Keras net in graph mode; the output is chosen at each call."""
-    if method == "preset_a_flat":
-        return LRPSequentialPresetAFlat(net, neuron_selection_mode="index")
+    if method in PRESETS:
+        return create_analyzer(f"lrp.{PRESETS[method]}", net, neuron_selection_mode="index")
     if method == "preset_a_flat_conserving":
         rules = [
             (is_first_convolution, FlatOnImageRule),

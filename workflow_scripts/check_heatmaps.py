@@ -1,0 +1,65 @@
+"""Check iNNvestigate's heatmaps by a second implementation, in PyTorch and float64.
+
+Compares each map that explain wrote by a method of cxr/lrp.py with PyTorch's of the same image and
+class. Writes image, class, method, rank_correlation (Spearman's, without the border),
+logit_difference, and relevance_sum of both. Stops if a correlation is below --least.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from cxr.arrays import open_images
+from cxr.devices import take_device
+from cxr.files import write_table
+from cxr.logs import InputError, parser, user_errors
+from cxr.lrp import METHODS, rank_correlations, relevance_maps
+from cxr.nets import load_net
+
+
+def check_heatmaps(net, images, heatmaps, relevance, least, out):
+    device = take_device()
+    net, description = load_net(net)
+    pixels, rows = open_images(images)
+    stored, explained = np.load(relevance), pd.read_csv(heatmaps)
+    checked = []
+    for method in METHODS:
+        table = explained[explained.method == method]
+        if table.empty:
+            continue
+        if list(table.image) != list(rows.image):
+            raise InputError(f"{heatmaps}: other images than in {images}")
+        outputs = [description["outputs"].index(name) for name in table["class"]]
+        maps, logits = relevance_maps(net, pixels, outputs, method, device, torch.float64)
+        found = rank_correlations(np.stack([stored[name] for name in table.relevance]), maps)
+        checked.append(
+            table[["image", "class", "method"]].assign(
+                rank_correlation=found,
+                logit_difference=logits - table.logit.to_numpy(),
+                relevance_sum=table.relevance_sum,
+                relevance_sum_pytorch=maps.sum(axis=(1, 2), dtype=np.float64),
+            )
+        )
+    if not checked:
+        raise InputError(f"{heatmaps}: by none of the methods {METHODS}; nothing to check")
+    table = pd.concat(checked)
+    if not (table.rank_correlation >= least).all():
+        worst = table.sort_values("rank_correlation", na_position="first").iloc[0]
+        raise InputError(
+            f"{heatmaps}: the heatmap of {worst.image} by {worst.method} has a rank correlation of "
+            f"{worst.rank_correlation:.4f} with PyTorch's, expected at least {least}"
+        )
+    write_table(out, table)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
+    arguments.add_argument("--images", type=Path, required=True, help=".npy that was explained")
+    arguments.add_argument("--heatmaps", type=Path, required=True, help="heatmaps.csv")
+    arguments.add_argument("--relevance", type=Path, required=True, help="relevance.npz")
+    arguments.add_argument("--least", type=float, required=True, help="rank correlation")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        check_heatmaps(**vars(arguments.parse_args()))

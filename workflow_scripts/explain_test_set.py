@@ -1,0 +1,54 @@
+"""Explain the decision for every test image by layer-wise relevance propagation, in PyTorch.
+
+Relevance is of the logit of the class that the net decides for. Writes
+
+relevance: .npz of float32 (n, size, size), named `relevance`, in the order of the table;
+table: CSV of image, true_class, class (the decision), method, logit, relevance_sum and
+  conservation_error, |relevance_sum - logit| / |logit|.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import open_by_class, open_images
+from cxr.devices import take_device
+from cxr.files import whole, write_table
+from cxr.heatmaps import conservation_error
+from cxr.logs import parser, user_errors
+from cxr.lrp import METHODS, relevance_maps
+from cxr.nets import load_net
+from cxr.prediction import predict_logits
+
+
+def explain_test_set(net, images, method, relevance, table):
+    device = take_device()
+    net, description = load_net(net)
+    outputs = np.array(description["outputs"])
+    data = open_by_class(images, outputs)
+    decisions = predict_logits(net.to(device), data, device).argmax(axis=1)
+    maps, logits = relevance_maps(net, open_images(images)[0], decisions, method, device)
+    sums = maps.sum(axis=(1, 2), dtype=np.float64)
+    with whole(relevance) as temporary:
+        np.savez_compressed(temporary, relevance=maps)
+    columns = {
+        "image": data.images,
+        "true_class": outputs[data.labels.argmax(axis=1)],
+        "class": outputs[decisions],
+        "method": method,
+        "logit": logits,
+        "relevance_sum": sums,
+        "conservation_error": conservation_error(sums, logits),
+    }
+    write_table(table, pd.DataFrame(columns))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
+    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
+    arguments.add_argument("--method", choices=METHODS, default="preset_a_flat_conserving")
+    arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
+    arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        explain_test_set(**vars(arguments.parse_args()))

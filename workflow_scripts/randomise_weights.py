@@ -1,0 +1,96 @@
+"""Sanity check of heatmaps: how much do they depend on what the net has learnt?
+
+After Adebayo et al. 2018 (arXiv 1810.03292): the weights of the output layer, or of all layers, are
+drawn anew, and the heatmaps of the true class compared with those of the trained net by their rank
+correlation. Maps that stay the same, up to their sign, say nothing about what was learnt. Batch
+norm of the net drawn anew takes its statistics from the images.
+
+Writes a row per image, method and what was drawn anew, and a plot.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from cxr.arrays import open_images
+from cxr.batches import batches, network_input, to_device
+from cxr.devices import take_device
+from cxr.figures import save_figure
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+from cxr.lrp import METHODS, rank_correlations, relevance_maps
+from cxr.nets import create, load_net, output_layer
+from matplotlib import pyplot as plt
+
+TITLES = {"preset_a_flat": "as shipped", "preset_a_flat_conserving": "conserving"}
+DRAWN = {"output_layer": "output layer drawn anew", "all": "all layers drawn anew"}
+
+
+def randomise_weights(net, images, per_class, seed, table, figure):
+    device = take_device()
+    trained, description = load_net(net)
+    pixels, images = first_of_each_class(*open_images(images), per_class)
+    outputs = [description["outputs"].index(name) for name in images["class"]]
+    torch.manual_seed(seed)
+    nets = {"output_layer": copy.deepcopy(trained)}
+    output_layer(nets["output_layer"]).reset_parameters()
+    nets["all"] = create(description["architecture"], len(description["outputs"]))
+    see(nets["all"].to(device), pixels, device)
+    rows = []
+    for method in METHODS:
+        maps, _ = relevance_maps(trained, pixels, outputs, method, device)
+        for drawn, other in nets.items():
+            others, _ = relevance_maps(other, pixels, outputs, method, device)
+            found = rank_correlations(maps, others)
+            columns = {"image": images.image, "method": method, "drawn_anew": drawn}
+            rows.append(pd.DataFrame(columns | {"rank_correlation": found}))
+    result = pd.concat(rows)
+    write_table(table, result)
+    plot(figure, result)
+
+
+def first_of_each_class(pixels, table, n):
+    """The first n images of each class, with their rows."""
+    table = table.groupby("class", sort=False).head(n)
+    return pixels[table.index], table
+
+
+@torch.no_grad()
+def see(net, pixels, device, passes=5):
+    """Let a net's batch norm take its statistics from images."""
+    net.train()
+    for _ in range(passes):
+        for batch in batches(np.arange(len(pixels)), 16):
+            net(network_input(to_device(pixels[batch], device)))
+    net.eval()
+
+
+def plot(path, table):
+    drawing, axes = plt.subplots(figsize=(6.5, 3), layout="constrained")
+    labels = []
+    for place, ((method, drawn), rows) in enumerate(
+        table.groupby(["method", "drawn_anew"], sort=False)
+    ):
+        spread = np.linspace(-0.25, 0.25, len(rows))
+        axes.plot(rows.rank_correlation, place + spread, "o", ms=4, alpha=0.6, mew=0)
+        labels.append(f"{TITLES[method]},\n{DRAWN[drawn]}")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.invert_yaxis()
+    axes.axvline(0, color="grey", lw=0.8)
+    axes.set_xlim(-1.05, 1.05)
+    axes.set_xlabel("rank correlation with the trained net's heatmap; -1, 1: the same up to sign")
+    save_figure(path, drawing)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
+    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
+    arguments.add_argument("--per-class", type=int, required=True, help="images of each class")
+    arguments.add_argument("--seed", type=int, required=True, help="of the new weights")
+    arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
+    with user_errors():
+        randomise_weights(**vars(arguments.parse_args()))
