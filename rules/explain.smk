@@ -90,6 +90,35 @@ rule check_conversion:
         " --logits {input.logits} --tolerance {params.tolerance} --conversion {output} &> {log}"
 
 
+rule publish_net:
+    input:
+        checkpoint=lambda wildcards: of_phases(
+            wildcards.net, "checkpoint.safetensors"
+        )[-1],
+        onnx="results/{net}/model.onnx",
+        summary="results/{net}/summary.csv",
+        metrics="results/{net}/metrics.csv",
+        conversion="results/{net}/conversion.csv",
+        script=script("publish_net"),
+        code=code("publish_net"),
+        env=environment("torch"),
+    output:
+        net="results/{net}/model.safetensors",
+        description="results/{net}/model.json",
+    log:
+        "results/logs/publish_net/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+    message:
+        "Publishing {wildcards.net}"
+    shell:
+        "{params.python} {input.script} --checkpoint {input.checkpoint} --onnx {input.onnx}"
+        " --summary {input.summary} --metrics {input.metrics} --conversion {input.conversion}"
+        " --out {output.net} &> {log}"
+
+
 rule select_figure_images:
     input:
         split="results/data/covid19/split.csv",

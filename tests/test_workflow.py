@@ -4,6 +4,8 @@ Runs in the controller's environment; the steps run in theirs.
 """
 
 import csv
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -245,6 +247,24 @@ def test_predictions_cover_phases_and_versions(study):
         (phase, version) for phase in "123" for version in ("edited", "unedited")
     }
     assert len(rows) == 3 * 2 * 12
+
+
+def test_published_net_says_what_it_is(study):
+    for net in NETS:
+        folder = study / f"results/{net}"
+        record = json.loads((folder / "model.json").read_text())
+        assert record["outputs"] == ["normal", "viral_pneumonia", "covid19"]
+        assert record["test"]["n"] == 12
+        for name, digest in record["sha256"].items():
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+
+def test_heatmaps_are_checked_by_a_second_implementation(study):
+    rows = read(study / "results/netC/heatmaps/agreement.csv")
+    assert len(rows) == 2 * 4
+    assert min(float(row["rank_correlation"]) for row in rows) >= 0.995
+    assert len(read(study / "results/netC/heatmaps/test_set.csv")) == 12
+    assert len(read(study / "results/netC/heatmaps/randomised.csv")) == 3 * 2 * 2
 
 
 def test_pretrained_net_says_where_it_is_from(study):
