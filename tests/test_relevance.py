@@ -150,6 +150,16 @@ def test_explain_writes_a_map_per_row_and_method(nets, tmp_path):
     assert {path.stem for path in written[2].glob("*.png")} == set(table.relevance)
 
 
+def test_explain_takes_the_decision_where_no_class_is_named(nets, tmp_path):
+    rows = pd.DataFrame({"image": ["a.png", "b.png"], "class": ["normal", "normal"]})
+    save_images(tmp_path / "images.npy", drawn_images(2), rows)
+    written = tmp_path / "relevance.npz", tmp_path / "heatmaps.csv", tmp_path / "pictures"
+    explain(nets / "resnet.h5", tmp_path / "images.npy", *written, CHECKED[1:], threads=1)
+    net, _ = keras_conversion.load_net(nets / "resnet.h5")
+    decided = keras_conversion.keras_logits(net, drawn_images(2)).argmax(axis=1)
+    assert list(pd.read_csv(written[1])["class"]) == [OUTPUTS[n] for n in decided]
+
+
 def test_explain_refuses_a_class_the_net_does_not_have(nets, tmp_path):
     rows = pd.DataFrame({"image": ["a.png"], "class": ["normal"], "explain": ["healthy"]})
     save_images(tmp_path / "images.npy", drawn_images(1), rows)

@@ -1,7 +1,8 @@
 """Explain decisions by layer-wise relevance propagation: which pixels speak for a class.
 
-Takes images whose table names in the column `explain` the class to explain. Relevance is of the
-class's logit, before the sigmoid; cxr/relevance.py says what the methods do. Writes
+The class to explain is named in the column `explain` of the images' table; where there is no such
+column, it is the one that the net decides for. Relevance is of the class's logit, before the
+sigmoid; cxr/relevance.py says what the methods do. Writes
 
 relevance.npz: float32 (size, size) per image and method, summed over channels; positive speaks
   for the class;
@@ -20,7 +21,7 @@ import pandas as pd
 from cxr.arrays import open_images
 from cxr.files import whole, write_table
 from cxr.heatmaps import conservation_error, save_heatmap
-from cxr.keras_conversion import read_description
+from cxr.keras_conversion import keras_logits, load_net, read_description
 from cxr.logs import InputError, add_threads, parser, user_errors
 from cxr.relevance import METHODS, relevance_maps
 
@@ -32,7 +33,8 @@ def explain(model, images, relevance, table, pictures, methods, threads):
     if pixels.shape[1:] != (size, size):
         raise InputError(f"{images}: array {pixels.shape}; the net takes (n, {size}, {size})")
     if "explain" not in rows:
-        raise InputError(f"{images}: no column `explain` in its CSV")
+        net, _ = load_net(model)
+        rows["explain"] = np.array(outputs)[keras_logits(net, np.array(pixels)).argmax(axis=1)]
     if unknown := [name for name in rows.explain if name not in outputs]:
         raise InputError(f"{images}: explain {unknown[0]!r}; the net has the outputs {outputs}")
     rows = rows.rename(columns={"class": "true_class", "explain": "class"})

@@ -1,11 +1,14 @@
 """One step of training: forward pass, loss, backward pass, update."""
 
+import os
+
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cxr.devices import autocast
+from cxr.logs import InputError
 
 
 class Step:
@@ -88,6 +91,9 @@ class Group:
     def __init__(self, device):
         self.together = dist.is_torchelastic_launched()
         if self.together:
+            n_processes, n_gpus = int(os.environ["LOCAL_WORLD_SIZE"]), torch.cuda.device_count()
+            if n_gpus and n_processes > n_gpus:
+                raise InputError(f"{n_processes} processes train one net, on {n_gpus} GPUs only")
             backend = "nccl" if device.type == "cuda" else "gloo"
             dist.init_process_group(backend, device_id=device if device.type == "cuda" else None)
         self.rank = dist.get_rank() if self.together else 0
