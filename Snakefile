@@ -37,7 +37,7 @@ rule all:
         collect("results/{net}/model.json", net=config["nets"]),
         collect(
             "results/tables/{table}.csv",
-            table=["table1", "table2", "table3", "summary"],
+            table=["table1", "table2", "table3", "summary", "comparisons"],
         ),
         collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),
         collect("results/figures/training_{net}.svg", net=config["nets"]),

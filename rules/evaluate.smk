@@ -32,6 +32,8 @@ rule predict:
 rule evaluate:
     input:
         predictions="results/{net}/predictions.csv",
+        split="results/data/covid19/split.csv",
+        duplicates="results/data/covid19/duplicates.csv",
         script=script("evaluate"),
         code=code("evaluate"),
         env=environment("torch"),
@@ -50,6 +52,7 @@ rule evaluate:
         "Evaluating {wildcards.net}"
     shell:
         "{params.python} {input.script} --predictions {input.predictions} {params.options}"
+        " --split {input.split} --duplicates {input.duplicates}"
         " --confusion {output.confusion} --metrics {output.metrics} --summary {output.summary}"
         " &> {log}"
 

@@ -119,3 +119,35 @@ rule plot_accuracies:
     shell:
         "{params.python} {input.script} --results results {params.nets}"
         " --out {output.figure} &> {log}"
+
+
+rule compare_nets:
+    input:
+        predictions=of_nets("predictions.csv"),
+        script=script("compare_nets"),
+        code=code("compare_nets"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/tables/comparisons.csv",
+            category="3 Results",
+            labels={"what": "Which nets differ"},
+            caption="captions/comparisons.rst",
+        ),
+    log:
+        "results/logs/compare_nets.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        predictions=options(
+            {
+                "predictions": {
+                    net: f"results/{net}/predictions.csv" for net in config["nets"]
+                }
+            }
+        ),
+    message:
+        "Comparing the nets with each other"
+    shell:
+        "{params.python} {input.script} {params.predictions} --out {output} &> {log}"

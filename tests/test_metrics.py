@@ -5,18 +5,21 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
+from compare_nets import compare_nets  # noqa: E402
 from cxr.covid19 import CLASSES  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.metrics import (  # noqa: E402
+    bootstrap_weights,
     class_scores,
     confusion,
     expected_calibration_error,
+    macro_auroc,
     metrics,
     proportion_interval,
     summary,
 )
-from evaluate import evaluate  # noqa: E402
-from sklearn.metrics import precision_recall_fscore_support  # noqa: E402
+from evaluate import evaluate, groups_of  # noqa: E402
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score  # noqa: E402
 
 TABLE_2 = np.array([[60, 0, 0], [0, 60, 0], [1, 0, 59]])
 
@@ -54,7 +57,7 @@ def test_scores_equal_scikit_learn_s():
 
 
 def test_accuracy_has_its_exact_interval():
-    row = summary(predictions(TABLE_2)).iloc[0]
+    row = summary(predictions(TABLE_2), seed=0).iloc[0]
     interval = [f"{row[name]:.4f}" for name in ("accuracy", "accuracy_low", "accuracy_high")]
     assert interval == ["0.9944", "0.9694", "0.9999"]
     assert (row.n, row.errors) == (180, 1)
@@ -68,6 +71,71 @@ def test_intervals_hold_the_scores_and_follow_the_seed():
         assert (first[name] < first[f"{name}_high"]).all()
     pd.testing.assert_frame_equal(first, again)
     assert not first.f1_low.equals(other.f1_low)
+
+
+def test_images_of_a_group_are_drawn_together_and_widen_intervals():
+    table = predictions([[50, 10, 0], [10, 50, 0], [10, 0, 50]])
+    table["group"] = np.arange(len(table)) // 5
+    weights = bootstrap_weights(table, 0)
+    assert (weights.reshape(len(weights), -1, 5) == weights[:, ::5, None]).all()
+    for name in CLASSES:
+        assert (weights[:, table["class"] == name].sum(axis=1) == 60).all()
+    alone, together = (metrics(t, 0) for t in (table.drop(columns="group"), table))
+    width = [(t.f1_high - t.f1_low).mean() for t in (alone, together)]
+    assert width[1] > 1.5 * width[0]
+
+
+def test_macro_auroc_equals_scikit_learn_s_on_a_resampled_table():
+    rng = np.random.default_rng(0)
+    table = predictions([[10, 2, 1], [3, 9, 0], [1, 1, 8]])
+    table[list(CLASSES)] = rng.random((len(table), 3)).round(1)
+    weights = bootstrap_weights(table, 0)[:5]
+    for found, times in zip(macro_auroc(table, weights), weights, strict=True):
+        drawn = table.loc[table.index.repeat(times)]
+        labels = drawn["class"].to_numpy()[:, None] == np.array(CLASSES)
+        assert found == pytest.approx(roc_auc_score(labels, drawn[list(CLASSES)], average="macro"))
+
+
+def test_auroc_has_an_interval():
+    table = predictions([[50, 6, 4], [5, 52, 3], [9, 1, 50]])
+    row = summary(table, seed=0).iloc[0]
+    assert row.macro_auc_low < row.macro_auc < row.macro_auc_high
+
+
+def test_groups_come_from_patients_and_duplicates(tmp_path):
+    split = pd.DataFrame({"image": list("abcde"), "patient_id": ["1", "1", "", "", ""]})
+    split.to_csv(tmp_path / "split.csv", index=False)
+    pd.DataFrame({"image": ["b"], "duplicate": ["c"]}).to_csv(tmp_path / "pairs.csv", index=False)
+    groups = groups_of(tmp_path / "split.csv", tmp_path / "pairs.csv")
+    assert groups["a"] == groups["b"] == groups["c"]
+    assert len({groups["a"], groups["d"], groups["e"]}) == 3
+
+
+def test_mcnemar_and_holm_by_hand(tmp_path):
+    """9 of 180 images, all one way, are the least that differ after Holm over 10 pairs."""
+    right = predictions([[60, 0, 0], [0, 60, 0], [0, 0, 60]])
+    counts = {"netA": 0, "netB": 8, "netC": 9, "netD": 0, "netE": 0}
+    paths = {}
+    for net, wrong in counts.items():
+        table = right.copy()
+        table.loc[: wrong - 1, "predicted"] = "covid19"
+        paths[net] = tmp_path / f"{net}.csv"
+        table.to_csv(paths[net], index=False)
+    compare_nets(paths, tmp_path / "comparisons.csv")
+    table = pd.read_csv(tmp_path / "comparisons.csv").set_index(["net", "other"])
+    assert len(table) == 10
+    assert table.p[("netA", "netB")] == pytest.approx(2 / 2**8)
+    assert table.p_holm[("netA", "netC")] == pytest.approx(10 * 2 / 2**9)
+    assert table.smallest.unique() == [9]
+    assert table.finding[("netA", "netC")].startswith("netA is better (p = 0.039")
+    assert table.finding[("netA", "netB")].startswith("not told apart: nothing below 9 of 180")
+
+
+def test_nets_of_other_images_are_not_compared(tmp_path):
+    first, second = predictions(TABLE_2), predictions(TABLE_2).iloc[1:]
+    first.to_csv(tmp_path / "a.csv"), second.to_csv(tmp_path / "b.csv")
+    with pytest.raises(InputError, match=r"b\.csv: other test images"):
+        compare_nets({"netA": tmp_path / "a.csv", "netB": tmp_path / "b.csv"}, tmp_path / "out")
 
 
 def test_interval_of_no_trial_is_not_a_number():

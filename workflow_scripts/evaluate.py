@@ -1,23 +1,40 @@
 """Confusion matrix and scores of one net's predictions of the test images.
 
 Where the predictions hold several phases and versions, the last phase and the edited images
-count. Intervals are 95 %: exact for proportions, bootstrap for F1 and for means.
+count. Intervals are 95 %: exact for proportions, bootstrap for F1, AUROC and means. With --split
+and --duplicates, images of a patient, or that duplicate each other, are drawn together.
 """
 
 from pathlib import Path
 
+import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
 from cxr.metrics import confusion, final_predictions, metrics, read_predictions, summary
+from cxr.splits import duplicate_groups
 
 
-def evaluate(predictions, confusion_path, metrics_path, summary_path, seed):
+def evaluate(
+    predictions, confusion_path, metrics_path, summary_path, seed, split=None, duplicates=None
+):
     table = final_predictions(read_predictions(predictions))
     if table.empty:
         raise InputError(f"{predictions}: no predictions of edited test images in it")
+    if split is not None:
+        table = table.assign(group=table.image.map(groups_of(split, duplicates)))
+        if (unknown := table.group.isna()).any():
+            raise InputError(f"{split}: no image {table.image[unknown].iloc[0]!r}")
     write_table(confusion_path, confusion(table))
     write_table(metrics_path, metrics(table, seed))
-    write_table(summary_path, summary(table))
+    write_table(summary_path, summary(table, seed))
+
+
+def groups_of(split, duplicates):
+    """Group number of each image of the database: of one patient, or linked by duplicates."""
+    images = read_image_table(split, columns=["patient_id"])
+    pairs = read_image_table(duplicates, columns=["duplicate"])
+    return pd.Series(duplicate_groups(images, pairs), index=images.image)
 
 
 if __name__ == "__main__":
@@ -26,6 +43,11 @@ if __name__ == "__main__":
     for name in ("confusion", "metrics", "summary"):
         arguments.add_argument(f"--{name}", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--seed", type=int, default=0, help="of the bootstrap; default: 0")
+    arguments.add_argument("--split", type=Path, help="of the images: its patient_id")
+    arguments.add_argument("--duplicates", type=Path, help="pairs of find_duplicates")
     chosen = arguments.parse_args()
+    if (chosen.split is None) != (chosen.duplicates is None):
+        arguments.error("give --split and --duplicates, or neither")
     with user_errors():
-        evaluate(chosen.predictions, chosen.confusion, chosen.metrics, chosen.summary, chosen.seed)
+        files = (chosen.predictions, chosen.confusion, chosen.metrics, chosen.summary)
+        evaluate(*files, chosen.seed, chosen.split, chosen.duplicates)

@@ -61,17 +61,28 @@ def class_scores(counts):
     return np.concatenate([scores, scores.mean(axis=-2, keepdims=True)], axis=-2)
 
 
-def bootstrap_intervals(counts, seed):
-    """95 % percentile intervals of class_scores, (2, 4, 3): lows and highs.
+def bootstrap_weights(table, seed):
+    """How often each image is drawn in each bootstrap sample, (samples, n).
 
-    Resampling images within each true class redraws each row of the confusion matrix from a
-    multinomial distribution, so that is what is drawn.
+    Images of a group (column `group`, of a patient or of duplicates; without it each image is its
+    own) are drawn together, and within each class as many groups as it has.
     """
     rng = np.random.default_rng(seed)
-    rows = [
-        rng.multinomial(row.sum(), row / max(row.sum(), 1), BOOTSTRAP_SAMPLES) for row in counts
-    ]
-    return np.percentile(class_scores(np.stack(rows, axis=1)), [2.5, 97.5], axis=0)
+    groups = table.group if "group" in table else pd.Series(range(len(table)), table.index)
+    group_of = pd.factorize(groups)[0]
+    class_of_group = table["class"].groupby(group_of).first()
+    drawn = np.zeros((BOOTSTRAP_SAMPLES, len(class_of_group)), dtype=int)
+    for name in CLASSES:
+        members = np.flatnonzero(class_of_group == name)
+        if members.size:
+            shares = np.full(members.size, 1 / members.size)
+            drawn[:, members] = rng.multinomial(members.size, shares, BOOTSTRAP_SAMPLES)
+    return drawn[:, group_of]
+
+
+def interval(samples):
+    """95 % percentile interval along the first axis, (2, ...); samples that are nan don't count."""
+    return np.nanpercentile(samples, [2.5, 97.5], axis=0)
 
 
 def metrics(table, seed):
@@ -82,7 +93,7 @@ def metrics(table, seed):
     """
     counts = confusion(table)[list(CLASSES)].to_numpy()
     scores = class_scores(counts)
-    low, high = bootstrap_intervals(counts, seed)
+    low, high = interval(class_scores(resampled_confusions(table, seed)))
     for row, right in enumerate(np.diagonal(counts)):
         low[row, 0], high[row, 0] = proportion_interval(right, counts[row].sum())
         low[row, 1], high[row, 1] = proportion_interval(right, counts[:, row].sum())
@@ -94,13 +105,41 @@ def metrics(table, seed):
     return result
 
 
-def summary(table):
-    """One row: accuracy with its exact interval, n, errors, macro AUROC, Brier score and ECE."""
+def resampled_confusions(table, seed):
+    """Confusion matrices of bootstrap samples, (samples, 3, 3), rows true."""
+    cells = np.ravel_multi_index(
+        [pd.Categorical(table[name], CLASSES).codes for name in ("class", "predicted")], (3, 3)
+    )
+    counts = bootstrap_weights(table, seed) @ np.eye(9, dtype=int)[cells]
+    return counts.reshape(-1, 3, 3)
+
+
+def macro_auroc(table, weights):
+    """Mean over classes of the area under the ROC of one class against the rest, (samples,).
+
+    weights: (samples, n), how often each image counts. A sample without images of a class, or
+    with no others, gives nan.
+    """
+    areas = []
+    for name in CLASSES:
+        scores, positive = table[name].to_numpy(), (table["class"] == name).to_numpy()
+        wins = np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
+        weighted = np.einsum(
+            "sp,pn,sn->s", weights[:, positive], wins, weights[:, ~positive], optimize=True
+        )
+        pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
+        areas.append(np.divide(weighted, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
+    return np.mean(areas, axis=0)
+
+
+def summary(table, seed):
+    """One row: accuracy and macro AUROC with intervals, n, errors, Brier score and ECE."""
     n = len(table)
     right = table["class"] == table.predicted
     low, high = proportion_interval(right.sum(), n)
     sigmoids = table[list(CLASSES)].to_numpy(dtype=float)
     labels = (table["class"].to_numpy()[:, None] == np.array(CLASSES)).astype(float)
+    auc_low, auc_high = interval(macro_auroc(table, bootstrap_weights(table, seed)))
     return pd.DataFrame(
         [
             {
@@ -110,6 +149,8 @@ def summary(table):
                 "n": n,
                 "errors": int((~right).sum()),
                 "macro_auc": roc_auc_score(labels, sigmoids, average="macro"),
+                "macro_auc_low": auc_low,
+                "macro_auc_high": auc_high,
                 "brier": float(((sigmoids - labels) ** 2).sum(axis=1).mean()),
                 "ece": expected_calibration_error(sigmoids.max(axis=1), right),
             }
