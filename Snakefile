@@ -16,6 +16,7 @@ include: "rules/pretrain.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/explain.smk"
+include: "rules/audits.smk"
 include: "rules/tables.smk"
 
 
@@ -39,6 +40,7 @@ rule all:
             "results/tables/{table}.csv",
             table=["table1", "table2", "table3", "summary", "comparisons"],
         ),
+        "results/audits/audits.csv",
         collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),
         collect("results/figures/training_{net}.svg", net=config["nets"]),
         f"results/{config['heatmaps']['net']}/heatmaps/test_set.csv",

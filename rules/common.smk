@@ -176,6 +176,7 @@ wildcard_constraints:
     phase=one_of(str(number) for number in range(1, N_PHASES + 1)),
     split="train|val",
     figure="[234]",
+    audit=r"[a-z]+",
 
 
 def options(settings):
@@ -433,3 +434,76 @@ def training_process(name):
 def of_nets(file):
     """A file of each net."""
     return [f"results/{net}/{file}" for net in config["nets"]]
+
+
+# Audits
+
+
+def last_checkpoints():
+    """The net of each name after its last phase."""
+    return {net: of_phases(net, "checkpoint.safetensors")[-1] for net in config["nets"]}
+
+
+def files_of(given):
+    """The paths among the options of an audit."""
+    values = [
+        (
+            value.values()
+            if isinstance(value, dict)
+            else value if isinstance(value, list) else [value]
+        )
+        for value in given.values()
+    ]
+    return [path for group in values for path in group]
+
+
+COVID19 = "results/data/covid19"
+PREDICTIONS = {net: f"results/{net}/predictions.csv" for net in config["nets"]}
+HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
+# The files that each audit_NAME.py is given, by option.
+AUDITS = {
+    "patients": {
+        "chestxray14": "results/data/chestxray14/split.csv",
+        "covid19": f"{COVID19}/split.csv",
+    },
+    "selection": {
+        "histories": [
+            path for net in config["nets"] for path in of_phases(net, "history.csv")
+        ],
+        "augmented": [f"{COVID19}/augmented/{split}.csv" for split in ("train", "val")],
+        "split": f"{COVID19}/split.csv",
+    },
+    "duplicates": {
+        "duplicates": f"{COVID19}/duplicates.csv",
+        "split": f"{COVID19}/split.csv",
+        "predictions": PREDICTIONS,
+    },
+    "sources": {
+        "metadata": f"{COVID19}/metadata.csv",
+        "split": f"{COVID19}/split.csv",
+    },
+    "nuisance": {
+        "manifest": f"{COVID19}/manifest.csv",
+        "train": f"{COVID19}/train.npy",
+        "val": f"{COVID19}/val.npy",
+        "test": f"{COVID19}/test_unedited.npy",
+    },
+    "regions": {"nets": last_checkpoints(), "images": f"{COVID19}/test_edited.npy"},
+    "text": {"text_boxes": f"{COVID19}/text_boxes.csv", "predictions": PREDICTIONS},
+    "relevance": {
+        "relevance": f"{HEATMAPS}/test_set.npz",
+        "table": f"{HEATMAPS}/test_set.csv",
+    },
+    "adults": {
+        "nets": last_checkpoints(),
+        "images": archives(),
+        "split": "results/data/chestxray14/split.csv",
+    },
+}
+SEED = {"seed": config["seed"]}
+AUDIT_SETTINGS = {
+    "nuisance": SEED,
+    "text": SEED,
+    "relevance": SEED,
+    "adults": SEED | {"most": config["audits"]["adults"]},
+}

@@ -267,6 +267,16 @@ def test_heatmaps_are_checked_by_a_second_implementation(study):
     assert len(read(study / "results/netC/heatmaps/randomised.csv")) == 3 * 2 * 2
 
 
+def test_no_audit_is_skipped(study):
+    rows = read(study / "results/audits/audits.csv")
+    scripts = ROOT.glob("workflow_scripts/audit_*.py")
+    assert {row["audit"] for row in rows} == {path.stem.removeprefix("audit_") for path in scripts}
+    gates = {row["audit"]: row["gate"] for row in rows}
+    assert gates["patients"] == gates["selection"] == "pass"
+    for name in gates:
+        assert (study / f"results/audits/{name}.svg").stat().st_size
+
+
 def test_pretrained_net_says_where_it_is_from(study):
     text = (study / "results/pretrained/chexnet/model.json").read_text()
     assert "not Zech's" in text

@@ -1,0 +1,66 @@
+"""Audits that could sink the result: a rule for all; what each is given is in common.smk."""
+
+
+rule audit:
+    input:
+        files=lambda wildcards: files_of(AUDITS[wildcards.audit]),
+        script=lambda wildcards: script(f"audit_{wildcards.audit}"),
+        code=lambda wildcards: code(f"audit_{wildcards.audit}"),
+        env=environment("torch"),
+    output:
+        table=report(
+            "results/audits/{audit}.csv",
+            category="5 Audits",
+            labels={"audit": "{audit}", "what": "table"},
+            caption="captions/audit.rst",
+        ),
+        finding="results/audits/{audit}.finding.csv",
+        figure=report(
+            "results/audits/{audit}.svg",
+            category="5 Audits",
+            labels={"audit": "{audit}", "what": "figure"},
+            caption="captions/audit.rst",
+        ),
+    log:
+        "results/logs/audit/{audit}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=8000,
+        runtime=120,
+    params:
+        python=python("torch"),
+        options=lambda wildcards: options(
+            AUDITS[wildcards.audit] | AUDIT_SETTINGS.get(wildcards.audit, {})
+        ),
+    message:
+        "Auditing {wildcards.audit}"
+    shell:
+        "{params.python} {input.script} {params.options} --out {output.table} &> {log}"
+
+
+rule collect_audits:
+    input:
+        findings=collect("results/audits/{audit}.finding.csv", audit=AUDITS),
+        script=script("collect_audits"),
+        code=code("collect_audits"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/audits/audits.csv",
+            category="5 Audits",
+            labels={"audit": "all", "what": "findings"},
+            caption="captions/audits.rst",
+        ),
+    log:
+        "results/logs/collect_audits.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        options=options({"strict": config["audits"]["strict"]}),
+    message:
+        "Collecting the audits' findings"
+    shell:
+        "{params.python} {input.script} --findings {input.findings} {params.options}"
+        " --out {output} &> {log}"

@@ -1,0 +1,51 @@
+"""Audit: no patient is in two splits.
+
+ChestX-ray14's patients are all known: one in two splits fails. Of the COVID-19 database few are:
+what is known is reported, with how many are not.
+"""
+
+from itertools import combinations
+from pathlib import Path
+
+import pandas as pd
+from cxr.audits import plot_intervals, save_audit
+from cxr.covid19 import read_image_table
+from cxr.logs import parser, user_errors
+
+
+def audit_patients(chestxray14, covid19, out):
+    tables = {
+        "chestxray14": read_image_table(chestxray14, ["patient_id", "split"]),
+        "covid19": read_image_table(covid19, ["patient_id", "split"]),
+    }
+    rows = []
+    for dataset, table in tables.items():
+        known = table[(table.patient_id.astype(str) != "") & (table.split != "excluded")]
+        for one, other in combinations(("train", "val", "test"), 2):
+            patients = [set(known.patient_id[known.split == name]) for name in (one, other)]
+            shared = patients[0] & patients[1]
+            concerned = known.split.isin([one, other]) & known.patient_id.isin(shared)
+            rows.append((dataset, one, other, len(shared), int(concerned.sum())))
+    columns = ["dataset", "split", "other_split", "shared_patients", "images"]
+    found = pd.DataFrame(rows, columns=columns)
+    shared = found.groupby("dataset").shared_patients.sum()
+    used = tables["covid19"][tables["covid19"].split != "excluded"]
+    known = int((used.patient_id.astype(str) != "").sum())
+    result = (
+        f"ChestX-ray14: {shared['chestxray14']} patients in two splits. COVID-19: "
+        f"{shared['covid19']} known ones, and of {len(used) - known} of {len(used)} images the "
+        "patient is not known"
+    )
+    save_audit(out, found, result, "fail" if shared["chestxray14"] else "pass")
+    labels = found.dataset + ": " + found.split + ", " + found.other_split
+    counts = found.shared_patients
+    plot_intervals(out.with_suffix(".svg"), labels, counts, counts * 0, counts, "shared patients")
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--chestxray14", type=Path, required=True, help="its split.csv")
+    arguments.add_argument("--covid19", type=Path, required=True, help="its split.csv")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        audit_patients(**vars(arguments.parse_args()))

@@ -1,0 +1,52 @@
+"""Audit: how much of the relevance that speaks for a decision lies inside the lungs?
+
+Lungs are an ellipse in the middle (cxr/audits.py), no segmentation. The share that they have of the
+image's area is what relevance spread at random would have inside.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.audits import lungs, plot_intervals, save_audit
+from cxr.logs import InputError, parser, user_errors
+from cxr.metrics import BOOTSTRAP_SAMPLES, interval
+
+
+def audit_relevance(relevance, table, seed, out):
+    maps, images = np.load(relevance)["relevance"], pd.read_csv(table)
+    if len(maps) != len(images):
+        raise InputError(f"{relevance}: {len(maps)} maps, but {len(images)} rows in {table}")
+    inside = lungs(maps.shape[1])
+    positive = np.maximum(maps, 0)
+    total = positive.sum(axis=(1, 2))
+    images["share"] = np.divide(
+        positive[:, inside].sum(axis=1), total, out=np.full(len(maps), np.nan), where=total > 0
+    )
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, shares in images.dropna(subset="share").groupby("class", sort=False).share:
+        drawn = rng.choice(shares, (BOOTSTRAP_SAMPLES, len(shares))).mean(axis=1)
+        rows.append((name, shares.mean(), *interval(drawn), len(shares)))
+    columns = ["decision", "share_inside", "share_low", "share_high", "n"]
+    found = pd.DataFrame(rows, columns=columns)
+    area = inside.mean()
+    by_class = ", ".join(f"{row.share_inside:.0%} for {row.decision}" for row in found.itertuples())
+    result = (
+        f"of the relevance for a decision, {by_class} lies in the lungs' {area:.0%} of the area"
+    )
+    save_audit(out, found, result, "report")
+    plot_intervals(
+        out.with_suffix(".svg"), found.decision, found.share_inside, found.share_low,
+        found.share_high, "share of positive relevance inside the lungs", (area, "share of area"),
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--relevance", type=Path, required=True, help="test_set.npz")
+    arguments.add_argument("--table", type=Path, required=True, help="test_set.csv")
+    arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        audit_relevance(**vars(arguments.parse_args()))

@@ -1,0 +1,31 @@
+"""Collect the findings of all audits: audit, result, and gate (pass, fail, report).
+
+With --strict, a failed gate stops the step, after the table is printed.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+from cxr.audits import GATES
+from cxr.files import write_table
+from cxr.logs import InputError, parser, user_errors
+
+
+def collect_audits(findings, strict, out):
+    table = pd.concat([pd.read_csv(path) for path in findings])
+    if unknown := sorted(set(table.gate) - set(GATES)):
+        raise InputError(f"gate {unknown[0]!r}; expected one of {GATES}")
+    failed = table[table.gate == "fail"]
+    if strict and len(failed):
+        first = failed.iloc[0]
+        raise InputError(f"{len(failed)} audits failed, first {first.audit}: {first.result}")
+    write_table(out, table)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--findings", type=Path, nargs="+", required=True)
+    arguments.add_argument("--strict", action="store_true")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    with user_errors():
+        collect_audits(**vars(arguments.parse_args()))

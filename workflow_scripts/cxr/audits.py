@@ -1,0 +1,51 @@
+"""What audits share: how a finding is written, and where lungs are taken to be."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+
+from cxr.figures import save_figure
+from cxr.files import write_table
+
+GATES = ("pass", "fail", "report")
+
+
+def save_audit(out, table, result, gate):
+    """Write an audit's table to OUT.csv and its finding to OUT.finding.csv.
+
+    result: one line in plain words. gate: pass or fail, or report, where there is no right answer.
+    """
+    if gate not in GATES:
+        raise ValueError(f"gate {gate!r}; expected one of {GATES}")
+    out = Path(out)
+    write_table(out, table)
+    finding = pd.DataFrame([{"audit": out.stem, "result": result, "gate": gate}])
+    write_table(out.with_suffix(".finding.csv"), finding)
+
+
+def plot_intervals(path, labels, values, lows, highs, xlabel, reference=None):
+    """A dot with its interval per row; reference: a value to compare with, and its name."""
+    drawing, axes = plt.subplots(figsize=(6.5, 0.8 + 0.25 * len(labels)), layout="constrained")
+    places = np.arange(len(labels))
+    axes.hlines(places, lows, highs, lw=1)
+    axes.plot(values, places, "o", ms=4)
+    axes.set_yticks(places, labels)
+    axes.invert_yaxis()
+    axes.set_xlabel(xlabel)
+    if reference:
+        value, name = reference
+        axes.axvline(value, color="grey", lw=0.8, ls="--", label=name)
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    save_figure(path, drawing)
+
+
+def lungs(size):
+    """Where the lungs of a frontal view are, roughly: bool (size, size).
+
+    The ellipse around the middle whose half-axes are 0.38 of the width and 0.40 of the height. It
+    holds heart and spine too, and is no segmentation.
+    """
+    y, x = (np.indices((size, size)) + 0.5) / size - 0.5
+    return (x / 0.38) ** 2 + (y / 0.40) ** 2 <= 1
