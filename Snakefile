@@ -40,6 +40,7 @@ rule all:
             "results/tables/{table}.csv",
             table=["table1", "table2", "table3", "summary", "comparisons"],
         ),
+        collect("results/figures/calibration_{net}.svg", net=config["nets"]),
         "results/audits/audits.csv",
         collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),
         collect("results/figures/training_{net}.svg", net=config["nets"]),

@@ -482,6 +482,12 @@ AUDITS = {
         "metadata": f"{COVID19}/metadata.csv",
         "split": f"{COVID19}/split.csv",
     },
+    "pretraining": {
+        "chestxray14": archives(),
+        "covid19": [
+            f"{COVID19}/{split}.npy" for split in ("train", "val", "test_unedited")
+        ],
+    },
     "nuisance": {
         "manifest": f"{COVID19}/manifest.csv",
         "train": f"{COVID19}/train.npy",
@@ -502,6 +508,7 @@ AUDITS = {
 }
 SEED = {"seed": config["seed"]}
 AUDIT_SETTINGS = {
+    "pretraining": config["covid19"]["duplicates"],
     "nuisance": SEED,
     "text": SEED,
     "relevance": SEED,

@@ -84,3 +84,37 @@ rule evaluate_authors_nets:
     shell:
         "{params.python} {input.script} --checkpoints {input.checkpoints} --images {input.images}"
         " --out {output} &> {log}"
+
+
+rule calibrate:
+    input:
+        net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
+        val="results/data/covid19/val.npy",
+        val_table="results/data/covid19/val.csv",
+        test="results/data/covid19/test_edited.npy",
+        test_table="results/data/covid19/test_edited.csv",
+        script=script("calibrate"),
+        code=code("calibrate"),
+        env=environment("torch"),
+    output:
+        table="results/{net}/calibration.csv",
+        figure=report(
+            "results/figures/calibration_{net}.svg",
+            category="3 Results",
+            labels={"what": "Calibration of {net}"},
+            caption="captions/calibration.rst",
+        ),
+    log:
+        "results/logs/calibrate/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=8000,
+    params:
+        python=python("torch"),
+    message:
+        "Calibrating {wildcards.net}"
+    shell:
+        "{params.python} {input.script} --net {input.net} --val {input.val} --test {input.test}"
+        " --table {output.table} --figure {output.figure} &> {log}"

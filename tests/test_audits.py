@@ -9,6 +9,7 @@ from audit_adults import audit_adults  # noqa: E402
 from audit_duplicates import audit_duplicates  # noqa: E402
 from audit_nuisance import audit_nuisance  # noqa: E402
 from audit_patients import audit_patients  # noqa: E402
+from audit_pretraining import audit_pretraining  # noqa: E402
 from audit_regions import audit_regions  # noqa: E402
 from audit_relevance import audit_relevance  # noqa: E402
 from audit_selection import audit_selection  # noqa: E402
@@ -169,6 +170,26 @@ def image_set(path, pixels, classes, **columns):
     names = [f"{path.stem}{number}.png" for number in range(len(pixels))]
     save_images(path, pixels, pd.DataFrame({"image": names, "class": classes, **columns}))
     return path
+
+
+@pytest.mark.parametrize("planted", [False, True])
+def test_pretraining(tmp_path, out, planted):
+    """A brighter copy of an image of ChestX-ray14 in the database."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 200, (12, 8, 8)).astype(np.uint8)
+    pixels = coarse.repeat(8, axis=1).repeat(8, axis=2)
+    nih = image_set(tmp_path / "nih.npy", pixels[:8], ["none"] * 8)
+    database = pixels[8:].copy()
+    if planted:
+        database[2] = pixels[5] + 20
+    covid19 = image_set(tmp_path / "covid19.npy", database, ["normal"] * 4)
+    audit_pretraining([nih], [covid19], 8, 0.97, out)
+    result, gate = finding(out)
+    assert result.startswith(f"{int(planted)} of 4 images of the COVID-19 database look like one")
+    assert gate == ("report" if planted else "pass")
+    expected = [("covid192.png", "nih5.png")] if planted else []
+    pairs = pd.read_csv(out)
+    assert list(zip(pairs.image, pairs.chestxray14_image, strict=True)) == expected
 
 
 @pytest.mark.parametrize("planted", ["nothing", "border", "file"])

@@ -12,10 +12,8 @@ import numpy as np
 import pandas as pd
 from cxr.decoding import read_grey
 from cxr.files import write_table
-from cxr.images import to_square
 from cxr.logs import parser, progress, user_errors
-
-COMPARED_SIZE = 64  # pixels, width and height
+from cxr.similarity import correlate
 
 
 def find_duplicates(folder, manifest, hamming_distance, correlation, out):
@@ -42,13 +40,6 @@ def close_pairs(hashes, most):
         for second in np.flatnonzero(distance <= most):
             pairs.append((first, int(first + 1 + second), int(distance[second])))
     return pairs
-
-
-def correlate(first, second):
-    """Pearson correlation of two grey PIL images at the size that they are compared at."""
-    squares = (to_square(image, COMPARED_SIZE).astype(float) for image in (first, second))
-    one, other = (square - square.mean() for square in squares)
-    return float((one * other).sum() / np.sqrt((one**2).sum() * (other**2).sum()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,43 @@
+"""A temperature mends a net that is too sure, and is fitted without the test images."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+import pandas as pd  # noqa: E402
+from calibrate import calibrate, fit_temperature, reliability  # noqa: E402
+from scipy.special import expit  # noqa: E402
+from small_trainings import draw_images, save_start  # noqa: E402
+
+
+def drawn_logits(n=4000):
+    """Logits and labels that are drawn by their sigmoids."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (n, 3)).astype(np.float32)
+    return logits, (rng.random((n, 3)) < expit(logits)).astype(np.float32)
+
+
+@pytest.mark.parametrize("too_sure", [0.5, 1.0, 3.0])
+def test_the_temperature_is_found(too_sure):
+    logits, labels = drawn_logits()
+    assert fit_temperature(logits * too_sure, labels) == pytest.approx(too_sure, rel=0.05)
+
+
+def test_bins_hold_equally_many_and_show_what_is_observed():
+    logits, labels = drawn_logits()
+    bins = reliability(expit(logits), labels)
+    assert bins.n.tolist() == [1200] * 10
+    assert abs(bins.observed - bins.sigmoid).max() < 0.05
+    assert (
+        abs(reliability(expit(3 * logits), labels).pipe(lambda b: b.observed - b.sigmoid)).max()
+        > 0.1
+    )
+
+
+def test_the_step_writes_before_and_after(tmp_path):
+    images, net = draw_images(tmp_path, 12), save_start(tmp_path, "resnet18")
+    calibrate(net, images, images, tmp_path / "table.csv", tmp_path / "figure.svg")
+    table = pd.read_csv(tmp_path / "table.csv").set_index("calibration")
+    assert table.temperature["before"] == 1
+    assert table.loss["after"] <= table.loss["before"], "here val and test are the same"
+    assert (tmp_path / "figure.svg").stat().st_size
