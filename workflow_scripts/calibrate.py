@@ -44,9 +44,7 @@ def calibrate(net, val, test, table, figure):
                 "temperature": value,
                 "loss": mean_loss((logits / value).astype(np.float32), tried.labels),
                 "brier": float(((sigmoids - tried.labels) ** 2).sum(axis=1).mean()),
-                "adaptive_ece": float(
-                    np.average(abs(bins.observed - bins.sigmoid), weights=bins.n)
-                ),
+                "adaptive_ece": float(np.average(gaps, weights=bins.n)),
                 "n": len(tried),
             }
         )

@@ -1,6 +1,7 @@
 """How figures look and how they are saved."""
 
 import matplotlib
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from cxr.files import whole
@@ -27,6 +28,7 @@ def save_figure(path, figure):
     """Save as SVG; the file appears whole or not at all."""
     with whole(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight")
+    plt.close(figure)
 
 
 def contact_sheet(path, images, captions, columns):
