@@ -172,6 +172,7 @@ wildcard_constraints:
     dataset=one_of(config["sources"]),
     archive=r"[^/]+",
     net=one_of(config["nets"]),
+    trained=one_of([*config["nets"], *TRAINED]),
     name=one_of(config["pretrained"]),
     phase=one_of(str(number) for number in range(1, N_PHASES + 1)),
     split="train|val",
@@ -398,6 +399,13 @@ def of_pretrained_phases(name, file):
         f"results/pretrained/{name}/phase{number}/{file}"
         for number in phase_numbers(phases)
     ]
+
+
+def histories_of(name):
+    """Histories of all phases of a net that is trained here, pretrained or not."""
+    if name in config["nets"]:
+        return of_phases(name, "history.csv")
+    return of_pretrained_phases(name, "history.csv")
 
 
 # Tables

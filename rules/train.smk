@@ -65,24 +65,24 @@ rule train_phase:
 
 rule plot_training:
     input:
-        histories=lambda wildcards: of_phases(wildcards.net, "history.csv"),
+        histories=lambda wildcards: histories_of(wildcards.trained),
         script=script("plot_training"),
         code=code("plot_training"),
         env=environment("torch"),
     output:
         report(
-            "results/figures/training_{net}.svg",
+            "results/figures/training_{trained}.svg",
             category="2 Training",
-            labels={"net": "{net}", "what": "training curves"},
+            labels={"net": "{trained}", "what": "training curves"},
             caption="captions/training.rst",
         ),
     log:
-        "results/logs/plot_training/{net}.log",
+        "results/logs/plot_training/{trained}.log",
     conda:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
     message:
-        "Plotting the training of {wildcards.net}"
+        "Plotting the training of {wildcards.trained}"
     shell:
         "{params.python} {input.script} --histories {input.histories} --out {output} &> {log}"

