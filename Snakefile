@@ -35,7 +35,7 @@ rule all:
         ),
         collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
         collect("results/{net}/confusion.csv", net=config["nets"]),
-        collect("results/{net}/model.json", net=config["nets"]),
+        collect("results/{net}/model_card.md", net=config["nets"]),
         collect(
             "results/tables/{table}.csv",
             table=["table1", "table2", "table3", "summary", "comparisons"],

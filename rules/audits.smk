@@ -64,3 +64,35 @@ rule collect_audits:
     shell:
         "{params.python} {input.script} --findings {input.findings} {params.options}"
         " --out {output} &> {log}"
+
+
+rule write_model_card:
+    input:
+        model="results/{net}/model.json",
+        calibration="results/{net}/calibration.csv",
+        split="results/data/covid19/split.csv",
+        audits="results/audits/audits.csv",
+        script=script("write_model_card"),
+        code=code("write_model_card"),
+        env=environment("torch"),
+    output:
+        "results/{net}/model_card.md",
+    log:
+        "results/logs/write_model_card/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        options=lambda wildcards: options(
+            {
+                "net": wildcards.net,
+                "process": training_process(wildcards.net),
+                "phantoms": "phantoms" in config,
+            }
+        ),
+    message:
+        "Writing the model card of {wildcards.net}"
+    shell:
+        "{params.python} {input.script} {params.options} --model {input.model}"
+        " --calibration {input.calibration} --split {input.split} --audits {input.audits}"
+        " --out {output} &> {log}"

@@ -23,6 +23,11 @@ def test_the_temperature_is_found(too_sure):
     assert fit_temperature(logits * too_sure, labels) == pytest.approx(too_sure, rel=0.05)
 
 
+def test_no_temperature_fits_a_net_without_errors():
+    logits, _ = drawn_logits(20)
+    assert fit_temperature(logits, (logits > 0).astype(np.float32)) is None
+
+
 def test_bins_hold_equally_many_and_show_what_is_observed():
     logits, labels = drawn_logits()
     bins = reliability(expit(logits), labels)

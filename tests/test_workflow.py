@@ -259,6 +259,14 @@ def test_published_net_says_what_it_is(study):
             assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
 
 
+def test_model_card_holds_scores_and_findings(study):
+    for net in NETS:
+        text = (study / f"results/{net}/model_card.md").read_text()
+        row = read(study / f"results/{net}/summary.csv")[0]
+        assert f"Accuracy {float(row['accuracy']):.4f} [" in text
+        assert all(row["result"] in text for row in read(study / "results/audits/audits.csv"))
+
+
 def test_heatmaps_are_checked_by_a_second_implementation(study):
     rows = read(study / "results/netC/heatmaps/agreement.csv")
     assert len(rows) == 2 * 4

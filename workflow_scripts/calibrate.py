@@ -2,9 +2,11 @@
 
 The logits are divided by one temperature, which minimises binary cross entropy on the validation
 images, without their variants (Guo et al. 2017, arXiv 1706.04599); test images have no part in it.
-Each of the three sigmoids is a probability of its own: they need not sum to 1.
+Where every sigmoid of a validation image is on the right side of 0.5, the lower the temperature the
+lower the loss, without end: none can be fitted, and 1 is kept. Each of the three sigmoids is a
+probability of its own: they need not sum to 1.
 
-Writes a row before and one after: temperature, loss, Brier score, and the calibration error of all
+Writes a row before and one after: temperature, whether it was fitted, loss, Brier score, and the calibration error of all
 sigmoids in ten bins that hold equally many, on the test images; and the reliability diagram.
 """
 
@@ -34,7 +36,7 @@ def calibrate(net, val, test, table, figure):
     temperature = fit_temperature(predict_logits(net, fitted, device), fitted.labels)
     logits = predict_logits(net, tried, device)
     rows, drawn = [], {}
-    for name, value in (("before", 1.0), ("after", temperature)):
+    for name, value in (("before", 1.0), ("after", temperature or 1.0)):
         sigmoids = expit(logits / value)
         drawn[name] = bins = reliability(sigmoids, tried.labels)
         gaps = abs(bins.observed - bins.sigmoid)
@@ -42,6 +44,7 @@ def calibrate(net, val, test, table, figure):
             {
                 "calibration": name,
                 "temperature": value,
+                "fitted": name == "after" and temperature is not None,
                 "loss": mean_loss((logits / value).astype(np.float32), tried.labels),
                 "brier": float(((sigmoids - tried.labels) ** 2).sum(axis=1).mean()),
                 "adaptive_ece": float(np.average(gaps, weights=bins.n)),
@@ -53,10 +56,12 @@ def calibrate(net, val, test, table, figure):
 
 
 def fit_temperature(logits, labels):
-    """The temperature between 0.05 and 20 of the lowest loss."""
+    """The temperature between 0.01 and 100 of the lowest loss; None where there is no lowest."""
+    if ((logits > 0) == (labels > 0)).all():
+        return None
     found = minimize_scalar(
         lambda log: mean_loss((logits / np.exp(log)).astype(np.float32), labels),
-        bounds=np.log([0.05, 20]),
+        bounds=np.log([0.01, 100]),
         method="bounded",
     )
     return float(np.exp(found.x))
