@@ -6,8 +6,9 @@ Where every sigmoid of a validation image is on the right side of 0.5, the lower
 lower the loss, without end: none can be fitted, and 1 is kept. Each of the three sigmoids is a
 probability of its own: they need not sum to 1.
 
-Writes a row before and one after: temperature, whether it was fitted, loss, Brier score, and the calibration error of all
-sigmoids in ten bins that hold equally many, on the test images; and the reliability diagram.
+Writes a row before and one after: temperature, whether it was fitted, loss, Brier score, and the
+calibration error of all sigmoids in ten bins that hold equally many, on the test images; and the
+reliability diagram.
 """
 
 from pathlib import Path
