@@ -148,6 +148,12 @@ def test_sources(tmp_path, out, mixed):
     assert value < 0.2 if mixed else value > 0.9
 
 
+def test_unknown_sources_are_said(tmp_path, out):
+    metadata = write(tmp_path / "m.csv", **{"image": ["a"], "class": ["normal"], "url": [""]})
+    audit_sources(metadata, write(tmp_path / "s.csv", image=["a"], split=["train"]), out)
+    assert finding(out)[0].startswith("no image's source is known")
+
+
 @pytest.mark.parametrize("planted", [False, True])
 def test_text(tmp_path, out, planted):
     """A net that gives its right decisions up once text is covered."""

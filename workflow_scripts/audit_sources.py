@@ -28,7 +28,9 @@ def audit_sources(metadata, split, out):
     known = counts.drop(index="", errors="ignore")
     known = known.loc[:, known.sum() > 0]
     n_known, n = int(known.to_numpy().sum()), len(table)
-    if min(known.shape) > 1:
+    if not n_known:
+        result = "no image's source is known, so that this audit could not be made"
+    elif min(known.shape) > 1:
         alone = known[(known > 0).sum(axis=1) == 1].to_numpy().sum() / n_known
         v = association(known, method="cramer")
         result = (
@@ -37,7 +39,8 @@ def audit_sources(metadata, split, out):
         )
     else:
         result = f"all {n_known} images with a known source are of one source or one class"
-    result += f"; the source of {n - n_known} of {n} images is not known"
+    if n_known:
+        result += f"; the source of {n - n_known} of {n} images is not known"
     save_audit(out, counts.rename(index={"": "unknown"}).reset_index(), result, "report")
     plot(out.with_suffix(".svg"), counts.rename(index={"": "unknown"}))
 
