@@ -11,6 +11,7 @@ from cxr.logs import InputError  # noqa: E402
 from cxr.metrics import (  # noqa: E402
     bootstrap_weights,
     class_scores,
+    compare_aurocs,
     confusion,
     expected_calibration_error,
     macro_auroc,
@@ -109,6 +110,35 @@ def test_groups_come_from_patients_and_duplicates(tmp_path):
     groups = groups_of(tmp_path / "split.csv", tmp_path / "pairs.csv")
     assert groups["a"] == groups["b"] == groups["c"]
     assert len({groups["a"], groups["d"], groups["e"]}) == 3
+
+
+# 113 patients with an aneurysmal subarachnoid haemorrhage (Turck et al. 2010, doi
+# 10.1007/s00134-009-1641-y; data set aSAH of the R package pROC): poor outcome, WFNS grade, S100b.
+POOR = """
+000011010010110010111010000000001001101100000000011000100010100111011011110001101000000100
+00000000001111110001000
+"""
+WFNS = """
+111132541252551252252111121211342145414255112411255212512221511252145244141214212324214511
+54221113125225552445111
+"""
+S100B_HUNDREDTHS = """
+13 14 10 4 13 10 47 16 18 10 12 10 44 71 4 8 49 4 7 33 9 9 7 11 7 17 7 11 13 19 5 16 41 14 34 35
+48 9 96 25 50 46 16 7 43 45 11 8 9 86 52 8 6 13 207 10 14 15 7 6 77 5 9 30 3 9 4 23 70 9 27 71 8
+26 8 16 9 13 10 8 11 33 11 28 7 10 32 22 7 5 24 38 10 15 8 14 10 7 4 19 56 14 58 32 82 74 15 47 17
+44 15 50 48
+"""
+
+
+def test_delong_gives_the_published_values():
+    """Of pROC 1.19's own tests: areas of its manual, Z and p of roc.test(wfns, s100b)."""
+    poor, wfns = (np.array(list("".join(text.split())), int) for text in (POOR, WFNS))
+    s100b = np.array(S100B_HUNDREDTHS.split(), int) / 100
+    one, other, z, p = compare_aurocs(poor == 1, wfns, s100b)
+    assert (round(one, 4), round(other, 4)) == (0.8237, 0.7314)
+    assert z == pytest.approx(2.20898359144091, rel=1e-9)
+    assert p == pytest.approx(0.0271757822291882, rel=1e-9)
+    assert compare_aurocs(poor == 1, wfns, 2 * wfns)[2:] == (0, 1)
 
 
 def test_mcnemar_and_holm_by_hand(tmp_path):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
@@ -130,6 +131,25 @@ def macro_auroc(table, weights):
         pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
         areas.append(np.divide(weighted, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
     return np.mean(areas, axis=0)
+
+
+def compare_aurocs(positive, one, other):
+    """DeLong's test of two AUROCs of the same images: (one area, other area, z, two-sided p).
+
+    positive: bool (n,). one, other: scores, (n,). DeLong et al. 1988, doi 10.2307/2531595. Areas
+    that never differ give z 0 and p 1.
+    """
+    wins = [
+        np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5 for scores in (one, other)
+    ]
+    areas = [float(won.mean()) for won in wins]
+    variance = sum(
+        np.cov([won.mean(axis=axis) for won in wins]) / won_shape
+        for axis, won_shape in ((1, wins[0].shape[0]), (0, wins[0].shape[1]))
+    )
+    spread = np.sqrt(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])
+    z = (areas[0] - areas[1]) / spread if spread > 0 else 0.0
+    return *areas, float(z), float(2 * norm.sf(abs(z)))
 
 
 def summary(table, seed):
