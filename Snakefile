@@ -38,7 +38,15 @@ rule all:
         collect("results/{net}/model_card.md", net=config["nets"]),
         collect(
             "results/tables/{table}.csv",
-            table=["table1", "table2", "table3", "summary", "comparisons"],
+            table=[
+                "table1",
+                "table2",
+                "table3",
+                "summary",
+                "comparisons",
+                "published",
+                "aurocs",
+            ],
         ),
         collect("results/figures/calibration_{net}.svg", net=config["nets"]),
         "results/audits/audits.csv",

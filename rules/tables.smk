@@ -151,3 +151,49 @@ rule compare_nets:
         "Comparing the nets with each other"
     shell:
         "{params.python} {input.script} {params.predictions} --out {output} &> {log}"
+
+
+rule compare_published:
+    input:
+        of_nets("metrics.csv"),
+        of_nets("summary.csv"),
+        aurocs=collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
+        script=script("compare_published"),
+        code=code("compare_published"),
+        env=environment("torch"),
+    output:
+        published=report(
+            "results/tables/published.csv",
+            category="3 Results",
+            labels={"what": "Beside other studies"},
+            caption="captions/published.rst",
+        ),
+        aurocs=report(
+            "results/tables/aurocs.csv",
+            category="2 Training",
+            labels={"net": "all", "what": "AUROC beside published ones"},
+            caption="captions/aurocs.rst",
+        ),
+    log:
+        "results/logs/compare_published.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        folder=subpath(output.published, parent=True),
+        results=subpath(output.published, ancestor=2),
+        options=options(
+            {
+                "nets": list(config["nets"]),
+                "aurocs": {
+                    name: f"results/pretrained/{name}/auroc.csv"
+                    for name in config["pretrained"]
+                },
+            }
+        ),
+        published=as_json(config["published"]),
+    message:
+        "Comparing the nets with published ones"
+    shell:
+        "{params.python} {input.script} --results {params.results} {params.options}"
+        " --published {params.published} --out {params.folder} &> {log}"

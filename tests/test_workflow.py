@@ -275,6 +275,15 @@ def test_heatmaps_are_checked_by_a_second_implementation(study):
     assert len(read(study / "results/netC/heatmaps/randomised.csv")) == 3 * 2 * 2
 
 
+def test_published_numbers_stand_beside_ours(study):
+    rows = read(study / "results/tables/published.csv")
+    assert [row["study"] for row in rows][: len(NETS)] == NETS
+    assert any("COVID-Net" in row["study"] for row in rows)
+    findings = read(study / "results/tables/aurocs.csv")
+    assert len(findings) == 15 + 1, "findings, No Finding and the mean"
+    assert {row["finding"]: row["chexnet_published"] for row in findings}["Pneumonia"] == "0.768"
+
+
 def test_no_audit_is_skipped(study):
     rows = read(study / "results/audits/audits.csv")
     scripts = ROOT.glob("workflow_scripts/audit_*.py")

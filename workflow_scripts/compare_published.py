@@ -1,0 +1,51 @@
+"""Our nets beside published ones: of COVID-19, and of ChestX-ray14's findings.
+
+Writes published.csv: study, accuracy, f1 (mean of the classes), recall and precision of COVID-19,
+on other splits and partly other data, so that differences between rows prove little; and
+aurocs.csv: finding, positive and n of our test images, the AUROC of each of our nets with
+ChestX-ray14's findings, and the published ones.
+"""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+from cxr.files import write_table
+from cxr.logs import pair, parser, user_errors
+
+COLUMNS = ["study", "accuracy", "f1", "covid19_recall", "covid19_precision"]
+
+
+def compare_published(results, nets, aurocs, published, out):
+    rows = []
+    for net in nets:
+        scores = pd.read_csv(results / net / "metrics.csv").set_index("class")
+        accuracy = pd.read_csv(results / net / "summary.csv").accuracy[0]
+        covid19 = scores.loc["covid19"]
+        rows.append((net, accuracy, scores.f1["mean"], covid19.recall, covid19.precision))
+    ours = pd.DataFrame(rows, columns=COLUMNS)
+    theirs = pd.DataFrame(published["studies"]).reindex(columns=COLUMNS)
+    write_table(out / "published.csv", pd.concat([ours, theirs]))
+
+    table = None
+    for name, path in aurocs.items():
+        found = pd.read_csv(path).rename(columns={"auroc": name})
+        keys = ["finding", "positive", "n"]
+        table = found if table is None else table.merge(found, on=keys, how="outer", sort=False)
+    for name, values in published["aurocs"].items():
+        table[name] = table.finding.map(values)
+    means = table.drop(columns=["finding", "positive", "n"]).mean()
+    mean = {"finding": "mean", "positive": None, "n": table.n.max()} | means.to_dict()
+    write_table(out / "aurocs.csv", pd.concat([table, pd.DataFrame([mean])]))
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--results", type=Path, required=True, help="holds a folder per net")
+    arguments.add_argument("--nets", nargs="+", required=True)
+    arguments.add_argument("--aurocs", type=pair(Path), nargs="+", required=True, metavar="NET=CSV")
+    arguments.add_argument("--published", type=json.loads, required=True, help="JSON of numbers")
+    arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
+    chosen = vars(arguments.parse_args())
+    with user_errors():
+        compare_published(**chosen | {"aurocs": dict(chosen["aurocs"])})
