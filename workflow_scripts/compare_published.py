@@ -27,11 +27,11 @@ def compare_published(results, nets, aurocs, published, out):
     theirs = pd.DataFrame(published["studies"]).reindex(columns=COLUMNS)
     write_table(out / "published.csv", pd.concat([ours, theirs]))
 
-    table = None
-    for name, path in aurocs.items():
-        found = pd.read_csv(path).rename(columns={"auroc": name})
-        keys = ["finding", "positive", "n"]
-        table = found if table is None else table.merge(found, on=keys, how="outer", sort=False)
+    tables = [
+        pd.read_csv(path).set_index(["finding", "positive", "n"]).rename(columns={"auroc": name})
+        for name, path in aurocs.items()
+    ]
+    table = pd.concat(tables, axis=1).reset_index()
     for name, values in published["aurocs"].items():
         table[name] = table.finding.map(values)
     means = table.drop(columns=["finding", "positive", "n"]).mean()
