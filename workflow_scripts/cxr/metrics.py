@@ -143,9 +143,9 @@ def compare_aurocs(positive, one, other):
         np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5 for scores in (one, other)
     ]
     areas = [float(won.mean()) for won in wins]
-    variance = sum(
-        np.cov([won.mean(axis=axis) for won in wins]) / won_shape
-        for axis, won_shape in ((1, wins[0].shape[0]), (0, wins[0].shape[1]))
+    variance = sum(  # of the areas over positive images, and over the others
+        np.cov([won.mean(axis=axis) for won in wins]) / n
+        for axis, n in zip((1, 0), wins[0].shape, strict=True)
     )
     spread = np.sqrt(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])
     z = (areas[0] - areas[1]) / spread if spread > 0 else 0.0
