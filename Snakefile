@@ -18,6 +18,7 @@ include: "rules/evaluate.smk"
 include: "rules/explain.smk"
 include: "rules/audits.smk"
 include: "rules/tables.smk"
+include: "rules/replicates.smk"
 
 
 localrules:
@@ -54,3 +55,4 @@ rule all:
         collect("results/figures/training_{net}.svg", net=[*config["nets"], *TRAINED]),
         f"results/{config['heatmaps']['net']}/heatmaps/test_set.csv",
         f"results/figures/randomised_{config['heatmaps']['net']}.svg",
+        "results/replicates/summary.csv" if config["replicates"] else [],

@@ -127,17 +127,13 @@ def phantoms(settings):
 def lateral_views(settings):
     """The list of images to exclude: a path, or what propose_lateral_views writes."""
     given = settings["covid19"]["lateral_views"]
-    return (
-        "results/data/covid19/lateral_views_proposed.csv"
-        if given == "proposed"
-        else given
-    )
+    return f"{COVID19}/lateral_views_proposed.csv" if given == "proposed" else given
 
 
 def text_boxes(settings):
     """The list of boxes to cover: a path, what find_words writes, or none."""
     given = settings["covid19"]["text_boxes"]
-    return "results/data/covid19/found_words.csv" if given == "found" else given or []
+    return "results/data/{covid19}/found_words.csv" if given == "found" else given or []
 
 
 check_keys(config, yaml.safe_load((HERE / "rules/config.schema.yaml").read_text()))
@@ -145,6 +141,7 @@ check_nets(config)
 check_sources(config)
 
 CLASSES = ["normal", "viral_pneumonia", "covid19"]
+COVID19 = "results/data/covid19"
 N_PHASES = max(
     len(net["phases"])
     for net in [
@@ -168,8 +165,13 @@ def one_of(names):
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
+# What `net` matches in rules that replicates share; elsewhere, the study's own nets alone.
+ANY_NET = rf"(replicates/split[1-9]\d*_seed[1-9]\d*/)?({one_of(config['nets'])})"
+
+
 wildcard_constraints:
     dataset=one_of(config["sources"]),
+    covid19=r"covid19(_split[1-9]\d*)?",
     archive=r"[^/]+",
     net=one_of(config["nets"]),
     trained=one_of([*config["nets"], *TRAINED]),
@@ -298,10 +300,51 @@ def tables_of(arrays):
 # Nets
 
 
+def net_of(net):
+    """A net's entry in the configuration; that of a replicate is its net's."""
+    return config["nets"][Path(net).name]
+
+
+def replicate_of(net):
+    """Numbers of the split and of the seed that a net is a replicate for; 0, 0: it is the study's."""
+    numbers = re.match(r"replicates/split(\d+)_seed(\d+)/", net)
+    return [int(number) for number in numbers.groups()] if numbers else [0, 0]
+
+
+def training_seed(wildcards):
+    """Seed of a net's new weights and of its batches."""
+    return config["seed"] + (
+        replicate_of(wildcards.net)[1] if "net" in wildcards.keys() else 0
+    )
+
+
+def covid19_of(file):
+    """Input function: a file of the COVID-19 images in the split that a net is of."""
+
+    def path(wildcards):
+        split, _ = replicate_of(wildcards.net)
+        return f"{COVID19}_split{split}/{file}" if split else f"{COVID19}/{file}"
+
+    return path
+
+
+def covid19_split_settings(wildcards):
+    """Options of split_covid19: replicates differ in the seed."""
+    number = int(wildcards.covid19.partition("_split")[2] or 0)
+    return options(
+        {
+            "split_by": config["covid19"]["split_by"],
+            "test_per_class": config["covid19"]["test_images_per_class"],
+            "validation_fraction": config["covid19"]["validation_fraction"],
+            "seed": config["seed"] + number,
+        }
+    )
+
+
 def net_settings(wildcards):
     """What build_net makes of a net's entry in the configuration."""
     if "net" in wildcards.keys():
-        net, outputs = config["nets"][wildcards.net], CLASSES
+        net, outputs = net_of(wildcards.net), CLASSES
     else:
         net = config["pretrained"][wildcards.name]
         outputs = net["outputs"]
@@ -311,7 +354,7 @@ def net_settings(wildcards):
             "outputs": outputs,
             "keep": net.get("keep_output_neurons"),
             "image_size": config["image_size"],
-            "seed": config["seed"],
+            "seed": training_seed(wildcards),
         }
     )
 
@@ -350,7 +393,7 @@ def previous_checkpoint(wildcards):
 
 def phases_of(net):
     """Phases of a net on the COVID-19 images: its own, or those that all nets share."""
-    return config["nets"][net].get("phases", config["covid19_training"]["phases"])
+    return net_of(net).get("phases", config["covid19_training"]["phases"])
 
 
 def phase_numbers(phases):
@@ -367,7 +410,7 @@ def covid19_phase_settings(wildcards):
     phase = phases[int(wildcards.phase) - 1]
     shared = {
         "batch_size": config["covid19_training"]["batch_size"],
-        "seed": config["seed"],
+        "seed": training_seed(wildcards),
     }
     return options(config["training"] | shared | phase)
 
@@ -444,6 +487,21 @@ def of_nets(file):
     return [f"results/{net}/{file}" for net in config["nets"]]
 
 
+def replicates(file):
+    """A file of each replicate of each net."""
+    numbers = range(1, config["replicates"] + 1)
+    if not numbers:
+        raise config_error(
+            "replicates", "0 splits and seeds; add e.g. --config replicates=5"
+        )
+    return [
+        f"results/replicates/split{split}_seed{seed}/{net}/{file}"
+        for net in config["nets"]
+        for split in numbers
+        for seed in numbers
+    ]
+
+
 # Audits
 
 
@@ -465,7 +523,6 @@ def files_of(given):
     return [path for group in values for path in group]
 
 
-COVID19 = "results/data/covid19"
 PREDICTIONS = {net: f"results/{net}/predictions.csv" for net in config["nets"]}
 HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
 # The files that each audit_NAME.py is given, by option.

@@ -146,23 +146,16 @@ rule split_covid19:
         code=code("split_covid19"),
         env=environment("torch"),
     output:
-        "results/data/covid19/split.csv",
+        "results/data/{covid19}/split.csv",
     log:
-        "results/logs/split_covid19.log",
+        "results/logs/split_covid19/{covid19}.log",
     conda:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
-        options=options(
-            {
-                "split_by": config["covid19"]["split_by"],
-                "test_per_class": config["covid19"]["test_images_per_class"],
-                "validation_fraction": config["covid19"]["validation_fraction"],
-                "seed": config["seed"],
-            }
-        ),
+        options=covid19_split_settings,
     message:
-        "Splitting the COVID-19 images, lateral views excluded"
+        "Splitting the COVID-19 images, lateral views excluded ({wildcards.covid19})"
     shell:
         "{params.python} {input.script} --manifest {input.manifest}"
         " --lateral-views {input.lateral_views} --metadata {input.metadata}"
@@ -199,16 +192,16 @@ rule plot_duplicates:
 
 rule find_words:
     input:
-        split="results/data/covid19/split.csv",
+        split="results/data/{covid19}/split.csv",
         script=script("find_words"),
         code=code("find_words"),
         env=environment("torch"),
     output:
-        "results/data/covid19/found_words.csv",
+        "results/data/{covid19}/found_words.csv",
     log:
-        "results/logs/find_words.log",
+        "results/logs/find_words/{covid19}.log",
     benchmark:
-        "results/benchmarks/find_words.tsv"
+        "results/benchmarks/find_words/{covid19}.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 2
@@ -216,7 +209,7 @@ rule find_words:
         python=python("torch"),
         folder="results/downloads/covid19",
     message:
-        "Looking for words in the COVID-19 test images"
+        "Looking for words in the test images ({wildcards.covid19})"
     shell:
         "{params.python} {input.script} --folder {params.folder} --split {input.split}"
         " --threads {threads} --out {output} &> {log}"
@@ -224,23 +217,23 @@ rule find_words:
 
 rule prepare_covid19:
     input:
-        split="results/data/covid19/split.csv",
+        split="results/data/{covid19}/split.csv",
         text_boxes=text_boxes(config),
         script=script("prepare_covid19"),
         code=code("prepare_covid19"),
         env=environment("torch"),
     output:
-        train="results/data/covid19/train.npy",
-        train_table="results/data/covid19/train.csv",
-        val="results/data/covid19/val.npy",
-        val_table="results/data/covid19/val.csv",
-        test_unedited="results/data/covid19/test_unedited.npy",
-        test_unedited_table="results/data/covid19/test_unedited.csv",
-        test_edited="results/data/covid19/test_edited.npy",
-        test_edited_table="results/data/covid19/test_edited.csv",
-        text_boxes="results/data/covid19/text_boxes.csv",
+        train="results/data/{covid19}/train.npy",
+        train_table="results/data/{covid19}/train.csv",
+        val="results/data/{covid19}/val.npy",
+        val_table="results/data/{covid19}/val.csv",
+        test_unedited="results/data/{covid19}/test_unedited.npy",
+        test_unedited_table="results/data/{covid19}/test_unedited.csv",
+        test_edited="results/data/{covid19}/test_edited.npy",
+        test_edited_table="results/data/{covid19}/test_edited.csv",
+        text_boxes="results/data/{covid19}/text_boxes.csv",
     log:
-        "results/logs/prepare_covid19.log",
+        "results/logs/prepare_covid19/{covid19}.log",
     conda:
         "../envs/torch.yaml"
     resources:
@@ -248,17 +241,15 @@ rule prepare_covid19:
     params:
         python=python("torch"),
         folder="results/downloads/covid19",
-        options=options(
-            {
-                "size": config["image_size"],
-                "text_boxes": text_boxes(config) or None,
-            }
+        size=options({"size": config["image_size"]}),
+        text_boxes=lambda wildcards, input: options(
+            {"text_boxes": input.get("text_boxes") or None}
         ),
     message:
-        "Reading the COVID-19 images, words covered in the test images"
+        "Reading the COVID-19 images, words covered in the test images ({wildcards.covid19})"
     shell:
         "{params.python} {input.script} --folder {params.folder} --split {input.split}"
-        " {params.options} --train {output.train} --val {output.val}"
+        " {params.size} {params.text_boxes} --train {output.train} --val {output.val}"
         " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
         " --out-boxes {output.text_boxes} &> {log}"
 
@@ -293,18 +284,18 @@ rule plot_words:
 
 rule augment:
     input:
-        images="results/data/covid19/{split}.npy",
-        table="results/data/covid19/{split}.csv",
+        images="results/data/{covid19}/{split}.npy",
+        table="results/data/{covid19}/{split}.csv",
         script=script("augment"),
         code=code("augment"),
         env=environment("torch"),
     output:
-        images="results/data/covid19/augmented/{split}.npy",
-        table="results/data/covid19/augmented/{split}.csv",
+        images="results/data/{covid19}/augmented/{split}.npy",
+        table="results/data/{covid19}/augmented/{split}.csv",
     log:
-        "results/logs/augment/{split}.log",
+        "results/logs/augment/{covid19}_{split}.log",
     benchmark:
-        "results/benchmarks/augment/{split}.tsv"
+        "results/benchmarks/augment/{covid19}_{split}.tsv"
     conda:
         "../envs/torch.yaml"
     resources:
@@ -313,7 +304,7 @@ rule augment:
         python=python("torch"),
         options=options(config["augmentation"] | {"seed": config["seed"]}),
     message:
-        "Augmenting the {wildcards.split} images"
+        "Augmenting the {wildcards.split} images ({wildcards.covid19})"
     shell:
         "{params.python} {input.script} --images {input.images} --out {output.images}"
         " {params.options} &> {log}"

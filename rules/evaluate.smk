@@ -4,10 +4,10 @@
 rule predict:
     input:
         checkpoints=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors"),
-        edited="results/data/covid19/test_edited.npy",
-        edited_table="results/data/covid19/test_edited.csv",
-        unedited="results/data/covid19/test_unedited.npy",
-        unedited_table="results/data/covid19/test_unedited.csv",
+        edited=covid19_of("test_edited.npy"),
+        edited_table=covid19_of("test_edited.csv"),
+        unedited=covid19_of("test_unedited.npy"),
+        unedited_table=covid19_of("test_unedited.csv"),
         script=script("predict"),
         code=code("predict"),
         env=environment("torch"),
@@ -15,6 +15,8 @@ rule predict:
         "results/{net}/predictions.csv",
     log:
         "results/logs/predict/{net}.log",
+    wildcard_constraints:
+        net=ANY_NET,
     conda:
         "../envs/torch.yaml"
     resources:
@@ -32,7 +34,7 @@ rule predict:
 rule evaluate:
     input:
         predictions="results/{net}/predictions.csv",
-        split="results/data/covid19/split.csv",
+        split=covid19_of("split.csv"),
         duplicates="results/data/covid19/duplicates.csv",
         script=script("evaluate"),
         code=code("evaluate"),
@@ -43,6 +45,8 @@ rule evaluate:
         summary="results/{net}/summary.csv",
     log:
         "results/logs/evaluate/{net}.log",
+    wildcard_constraints:
+        net=ANY_NET,
     conda:
         "../envs/torch.yaml"
     params:

@@ -3,8 +3,8 @@
 
 rule build_net:
     input:
-        start=lambda wildcards: start_of(config["nets"][wildcards.net]),
-        gate=lambda wildcards: gate_of(config["nets"][wildcards.net]),
+        start=lambda wildcards: start_of(net_of(wildcards.net)),
+        gate=lambda wildcards: gate_of(net_of(wildcards.net)),
         script=script("build_net"),
         code=code("build_net"),
         env=environment("torch"),
@@ -12,6 +12,8 @@ rule build_net:
         "results/{net}/initial.safetensors",
     log:
         "results/logs/build_net/{net}.log",
+    wildcard_constraints:
+        net=ANY_NET,
     priority: 20
     conda:
         "../envs/torch.yaml"
@@ -29,10 +31,10 @@ rule build_net:
 
 rule train_phase:
     input:
-        train="results/data/covid19/augmented/train.npy",
-        train_table="results/data/covid19/augmented/train.csv",
-        val="results/data/covid19/augmented/val.npy",
-        val_table="results/data/covid19/augmented/val.csv",
+        train=covid19_of("augmented/train.npy"),
+        train_table=covid19_of("augmented/train.csv"),
+        val=covid19_of("augmented/val.npy"),
+        val_table=covid19_of("augmented/val.csv"),
         start=previous_checkpoint,
         script=script("train_phase"),
         code=code("train_phase"),
@@ -44,6 +46,8 @@ rule train_phase:
         "results/logs/train_phase/{net}_phase{phase}.log",
     benchmark:
         "results/benchmarks/train_phase/{net}_phase{phase}.tsv"
+    wildcard_constraints:
+        net=ANY_NET,
     priority: 20  # the long chains first
     conda:
         "../envs/torch.yaml"

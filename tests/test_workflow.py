@@ -101,6 +101,22 @@ def test_the_authors_nets_are_evaluated_when_asked_for(clone):
     assert "train_phase" not in jobs
 
 
+def test_replicates_share_what_comes_before_the_split(clone):
+    off = planned(clone, "all", config=None)
+    on = planned(clone, "all", "--config", "replicates=3", config=None)
+    more = {rule: number - off.get(rule, 0) for rule, number in on.items()}
+    assert {rule: number for rule, number in more.items() if number} == {
+        "split_covid19": 3,
+        "find_words": 3,
+        "prepare_covid19": 3,
+        "augment": 3 * 2,
+        "build_net": 5 * 3 * 3,
+        "train_phase": 5 * 3 * 3 * 4,
+        "predict": 5 * 3 * 3,
+        "collect_replicates": 1,
+    }
+
+
 def test_several_gpus_share_a_training_on_chestxray14(clone, tmp_path):
     (tmp_path / "gpus.yaml").write_text("pretrained: {chestxray14: {gpus: 4}}")
     target = "results/pretrained/chestxray14/phase2/history.csv"
@@ -319,6 +335,24 @@ def test_learning_rate_of_phase_3_reruns_phase_3_and_what_follows(study, tmp_pat
         "prepare_covid19",
     }
     assert jobs["predict"] == jobs["export_onnx"] == 5
+
+
+def test_replicate_is_another_split_and_seed(study):
+    target = "results/replicates/split2_seed1/netF/confusion.csv"
+    assert "pretrain_phase" not in planned(study, target)
+    run = snakemake(study, target)
+    assert run.returncode == 0, run.stdout
+    folders = [study / f"results/data/{name}" for name in ("covid19", "covid19_split2")]
+    tests = [
+        {row["image"] for row in read(folder / "split.csv") if row["split"] == "test"}
+        for folder in folders
+    ]
+    assert len(tests[0]) == len(tests[1]) and tests[0] != tests[1]
+    weights = [
+        (folder / "initial.safetensors").read_bytes()
+        for folder in (study / "results/netF", (study / target).parent)
+    ]
+    assert weights[0] != weights[1]
 
 
 def test_deleted_intermediate_is_rebuilt_alone(study):

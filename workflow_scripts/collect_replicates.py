@@ -1,0 +1,153 @@
+"""What replicates say: how far scores of a net move with split and seed, and what moves them most.
+
+--folder holds splitS_seedR/NET/predictions.csv. Writes there
+
+- replicates.csv: net, split, seed, n, covid19_n, accuracy, macro_auc, covid19_recall, all of the
+  edited test images after the last phase,
+- summary.csv: net, score, replicates, mean, sd, least, greatest, and expected_sd: of an accuracy or
+  recall, if nothing but the choice of test images varied,
+- variance.csv: score, source (net, split, net x split, seed), variance, share.
+
+Variances are those of the random-effects model score = net + split + net x split + seed, estimated
+from mean squares (Searle et al. 1992, Variance Components, chapter 4); below 0 they count as 0.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.figures import save_figure
+from cxr.files import write_table
+from cxr.logs import parser, user_errors
+from cxr.metrics import final_predictions, read_predictions
+from matplotlib import pyplot as plt
+from sklearn.metrics import roc_auc_score
+
+SCORES = {"accuracy": "accuracy", "macro_auc": "macro AUROC", "covid19_recall": "COVID-19 recall"}
+
+
+def collect_replicates(folder, nets, replicates, figure):
+    numbers = range(1, replicates + 1)
+    rows = []
+    for net in nets:
+        for split in numbers:
+            for seed in numbers:
+                path = folder / f"split{split}_seed{seed}" / net / "predictions.csv"
+                table = final_predictions(read_predictions(path))
+                covid19 = int((table["class"] == "covid19").sum())
+                rows.append((net, split, seed, len(table), covid19, *scores(table)))
+    table = pd.DataFrame(rows, columns=["net", "split", "seed", "n", "covid19_n", *SCORES])
+    cubes = {
+        score: table[score].to_numpy().reshape(len(nets), replicates, replicates)
+        for score in SCORES
+    }
+    variance = pd.concat(
+        [variance_components(cube).assign(score=score) for score, cube in cubes.items()]
+    )[["score", "source", "variance", "share"]]
+    write_table(folder / "replicates.csv", table)
+    write_table(folder / "summary.csv", summarise(table))
+    plot(table, variance, figure)
+    write_table(folder / "variance.csv", variance)
+
+
+def scores(table):
+    """Accuracy, macro AUROC and recall of COVID-19 of one table of predictions."""
+    right, covid19 = table["class"] == table.predicted, table["class"] == "covid19"
+    labels = pd.get_dummies(table["class"])
+    return (
+        right.mean(),
+        roc_auc_score(labels, table[list(labels)].to_numpy(), average="macro"),
+        right[covid19].mean(),
+    )
+
+
+def summarise(table):
+    rows = []
+    for net, of_net in table.groupby("net", sort=False):
+        for score in SCORES:
+            values, mean = of_net[score], of_net[score].mean()
+            tested = {"accuracy": "n", "covid19_recall": "covid19_n"}.get(score)
+            chance = np.sqrt(mean * (1 - mean) / of_net[tested].mean()) if tested else np.nan
+            rows.append(
+                (net, score, len(values), mean, values.std(), values.min(), values.max(), chance)
+            )
+    columns = ["net", "score", "replicates", "mean", "sd", "least", "greatest", "expected_sd"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def variance_components(values):
+    """Variance due to net, split, both together and seed: a table of source, variance and share.
+
+    values: (nets, splits, seeds), a score of each replicate; two splits and two seeds at least.
+    Seeds are taken as nested: seed 1 of one net and split says nothing of seed 1 of another.
+    """
+    nets, splits, seeds = values.shape
+    cells, of_net, of_split = (
+        values.mean(axis=2),
+        values.mean(axis=(1, 2)),
+        values.mean(axis=(0, 2)),
+    )
+    both = cells - of_net[:, None] - of_split + values.mean()
+
+    def mean_square(deviations, freedom):
+        return (deviations**2).sum() / freedom if freedom else 0.0
+
+    by_seed = mean_square(values - cells[..., None], nets * splits * (seeds - 1))
+    by_both = seeds * mean_square(both, (nets - 1) * (splits - 1))
+    by_split = nets * seeds * mean_square(of_split - values.mean(), splits - 1)
+    by_net = splits * seeds * mean_square(of_net - values.mean(), nets - 1)
+    rest = by_both if nets > 1 else by_seed  # what net and split are measured against
+    variances = np.maximum(
+        [
+            (by_net - rest) / (splits * seeds),
+            (by_split - rest) / (nets * seeds),
+            (by_both - by_seed) / seeds,
+            by_seed,
+        ],
+        0,
+    )
+    total = variances.sum()
+    return pd.DataFrame(
+        {
+            "source": ["net", "split", "net x split", "seed"],
+            "variance": variances,
+            "share": variances / total if total else np.nan,
+        }
+    )
+
+
+def plot(table, variance, path):
+    """Above: every replicate's scores by net; below: the shares of variance."""
+    drawing, axes = plt.subplots(
+        2, len(SCORES), figsize=(9, 5), height_ratios=[3, 1], layout="constrained"
+    )
+    nets = list(table.net.unique())
+    for (above, below), (score, name) in zip(axes.T, SCORES.items(), strict=True):
+        for split, rows in table.groupby("split"):
+            aside = (split - (table.split.max() + 1) / 2) * 0.6 / table.split.max()
+            places = rows.net.map(nets.index) + aside
+            above.plot(places, rows[score], "o", ms=3, alpha=0.7, label=f"split {split}")
+        means = table.groupby("net", sort=False)[score].mean()
+        above.hlines(
+            means, np.arange(len(nets)) - 0.4, np.arange(len(nets)) + 0.4, color="0.2", lw=1
+        )
+        above.set_xticks(range(len(nets)), nets)
+        above.set_title(name, fontsize="medium")
+        shares, left = variance[variance.score == score], 0.0
+        for row in shares.fillna(0).itertuples():
+            below.barh(0, row.share, left=left, label=row.source)
+            left += row.share
+        below.set(xlim=(0, 1), yticks=[], xlabel="share of variance")
+    for row in axes:
+        row[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
+    save_figure(path, drawing)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--folder", type=Path, required=True, help="holds the replicates")
+    arguments.add_argument("--nets", nargs="+", required=True)
+    arguments.add_argument("--replicates", type=int, required=True, help="splits, and seeds")
+    arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
+    with user_errors():
+        collect_replicates(**vars(arguments.parse_args()))
