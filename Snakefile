@@ -51,6 +51,7 @@ rule all:
         ),
         collect("results/figures/calibration_{net}.svg", net=config["nets"]),
         "results/audits/audits.csv",
+        "results/audits/checklists.csv",
         collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),
         collect("results/figures/training_{net}.svg", net=[*config["nets"], *TRAINED]),
         f"results/{config['heatmaps']['net']}/heatmaps/test_set.csv",

@@ -66,6 +66,37 @@ rule collect_audits:
         " --out {output} &> {log}"
 
 
+rule write_checklists:
+    input:
+        results=[path for path in EVIDENCE if path.startswith("results/")],
+        checklists=str(CHECKLISTS),
+        audits="results/audits/audits.csv",
+        script=script("write_checklists"),
+        code=code("write_checklists"),
+        env=environment("torch"),
+    output:
+        table=report(
+            "results/audits/checklists.csv",
+            category="5 Audits",
+            labels={"audit": "all", "what": "checklists"},
+            caption="captions/checklists.rst",
+        ),
+        page="results/audits/checklists.html",
+    log:
+        "results/logs/write_checklists.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        results=subpath(output.table, ancestor=2),
+        options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
+    message:
+        "Answering checklists"
+    shell:
+        "{params.python} {input.script} --checklists {input.checklists} --audits {input.audits}"
+        " --results {params.results} {params.options} --out {output.table} &> {log}"
+
+
 rule write_model_card:
     input:
         model="results/{net}/model.json",

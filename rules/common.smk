@@ -1,5 +1,6 @@
 """Checks of the configuration, and every function that rules take inputs and options from."""
 
+import csv
 import difflib
 import hashlib
 import json
@@ -523,6 +524,14 @@ def files_of(given):
     return [path for group in values for path in group]
 
 
+CHECKLISTS = HERE / "rules/checklists.csv"
+EVIDENCE = sorted(
+    {
+        name.replace("{net}", config["heatmaps"]["net"])
+        for row in csv.DictReader(CHECKLISTS.read_text().splitlines())
+        for name in row["evidence"].split("; ")
+    }
+)
 PREDICTIONS = {net: f"results/{net}/predictions.csv" for net in config["nets"]}
 HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
 # The files that each audit_NAME.py is given, by option.

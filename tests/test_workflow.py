@@ -310,6 +310,15 @@ def test_no_audit_is_skipped(study):
         assert (study / f"results/audits/{name}.svg").stat().st_size
 
 
+def test_evidence_of_checklists_opens_from_disk(study):
+    page = study / "results/audits/checklists.html"
+    links = re.findall(r'href="([^"]+)"', page.read_text())
+    assert len(links) > 100
+    assert all((page.parent / link).exists() for link in links)
+    answers = {row["answer"] for row in read(page.with_suffix(".csv"))}
+    assert answers == {"met", "not met", "not applicable"}
+
+
 def test_pretrained_net_says_where_it_is_from(study):
     text = (study / "results/pretrained/chexnet/model.json").read_text()
     assert "not Zech's" in text
