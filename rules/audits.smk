@@ -26,6 +26,7 @@ rule audit:
     conda:
         "../envs/torch.yaml"
     resources:
+        gpu=lambda wildcards: int("nets" in AUDITS[wildcards.audit]),
         mem_mb=8000,
         runtime=120,
     params:

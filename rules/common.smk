@@ -568,7 +568,11 @@ AUDITS = {
         "val": f"{COVID19}/val.npy",
         "test": f"{COVID19}/test_unedited.npy",
     },
-    "regions": {"nets": last_checkpoints(), "images": f"{COVID19}/test_edited.npy"},
+    "regions": {
+        "nets": last_checkpoints(),
+        "train": f"{COVID19}/train.npy",
+        "images": f"{COVID19}/test_edited.npy",
+    },
     "text": {"text_boxes": f"{COVID19}/text_boxes.csv", "predictions": PREDICTIONS},
     "relevance": {
         "relevance": f"{HEATMAPS}/test_set.npz",
@@ -584,6 +588,7 @@ SEED = {"seed": config["seed"]}
 AUDIT_SETTINGS = {
     "pretraining": config["covid19"]["duplicates"],
     "nuisance": SEED,
+    "regions": SEED,
     "text": SEED,
     "relevance": SEED,
     "adults": SEED | {"most": config["audits"]["adults"]},

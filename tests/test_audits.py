@@ -231,15 +231,21 @@ class Brightness(nn.Module):
     def __init__(self, region):
         super().__init__()
         self.region = torch.from_numpy(region)
+        self.fc = nn.Linear(1, 3)
+        with torch.no_grad():
+            self.fc.weight[:, 0] = torch.tensor([-1.0, 0.0, 1.0])
+            self.fc.bias[:] = torch.tensor([0.0, -9.0, 0.0])
 
     def forward(self, x):
-        bright = x[:, 0][:, self.region].mean(dim=1, keepdim=True)
-        return torch.cat([-bright, torch.full_like(bright, -9), bright], dim=1)
+        return self.fc(x[:, 0][:, self.region].mean(dim=1, keepdim=True))
 
 
 @pytest.mark.parametrize("planted", [False, True])
 def test_regions(tmp_path, out, monkeypatch, planted):
-    """A net that reads the border alone keeps its accuracy without lungs; one of lungs doesn't."""
+    """A net that reads the border alone keeps its accuracy without lungs; one of lungs doesn't.
+
+    Nor does a new output layer help it.
+    """
     inside = lungs(SIZE)
     region = ~inside if planted else inside
     pixels = np.full((20, SIZE, SIZE), 60, np.uint8)
@@ -247,13 +253,31 @@ def test_regions(tmp_path, out, monkeypatch, planted):
     images = image_set(tmp_path / "t.npy", pixels, ["normal"] * 10 + ["covid19"] * 10)
     description = {"outputs": CLASSES}
     monkeypatch.setattr("audit_regions.load_net", lambda _: (Brightness(region), description))
-    audit_regions({"netA": None}, images, out)
-    table = pd.read_csv(out).set_index("region").accuracy
+    audit_regions({"netA": None}, images, images, 0, out)
+    found = pd.read_csv(out).set_index("region")
+    table = found.accuracy[found.output_layer == "as trained"]
+    new = found.accuracy[found.output_layer == "new"]
     result, gate = finding(out)
     assert gate == "report" and "central ellipse" in result
     assert table["all"] == 1
     assert table["without lungs" if planted else "lungs alone"] == 1
     assert table["lungs alone" if planted else "without lungs"] == 0.5
+    assert new["all"] == new["without lungs" if planted else "lungs alone"] == 1
+    assert new["lungs alone" if planted else "without lungs"] == 0.5
+
+
+def test_regions_tell_apart_what_a_new_output_layer_can(tmp_path, out, monkeypatch):
+    """A net that decides wrongly without lungs, though what it sees there tells the class."""
+    pixels = np.full((20, SIZE, SIZE), 60, np.uint8)
+    pixels[10:] = 90
+    images = image_set(tmp_path / "t.npy", pixels, ["normal"] * 10 + ["covid19"] * 10)
+    loaded = Brightness(np.ones((SIZE, SIZE), bool)), {"outputs": CLASSES}
+    monkeypatch.setattr("audit_regions.load_net", lambda _: loaded)
+    audit_regions({"netA": None}, images, images, 0, out)
+    found = pd.read_csv(out).set_index(["output_layer", "region"]).accuracy
+    assert found["as trained", "without lungs"] == 0.5
+    assert found["new", "without lungs"] == 1
+    assert "with a new output layer 100%" in finding(out)[0]
 
 
 @pytest.mark.parametrize("planted", [False, True])

@@ -10,14 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.arrays import open_images
-from cxr.audits import lungs, plot_intervals, save_audit
+from cxr.audits import linear_model, lungs, plot_intervals, save_audit
 from cxr.covid19 import CLASSES
 from cxr.logs import parser, user_errors
 from cxr.metrics import proportion_interval
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 THUMBNAIL, STRIP = 16, 0.05  # pixels; share of the width
 
@@ -27,11 +24,7 @@ def audit_nuisance(manifest, train, val, test, seed, out):
     learnt, tried = [features(files, *paths) for paths in ((train, val), (test,))]
     rows = []
     for name, values in learnt[0].items():
-        model = make_pipeline(
-            StandardScaler(),
-            LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced", random_state=seed),
-        )
-        guessed = model.fit(values, learnt[1]).predict(tried[0][name])
+        guessed = linear_model(seed).fit(values, learnt[1]).predict(tried[0][name])
         right = int((guessed == tried[1]).sum())
         score = balanced_accuracy_score(tried[1], guessed)
         rows.append((name, score, *proportion_interval(right, len(guessed)), len(guessed)))
