@@ -131,6 +131,12 @@ def lateral_views(settings):
     return f"{COVID19}/lateral_views_proposed.csv" if given == "proposed" else given
 
 
+def originals(settings):
+    """What match_originals found, if it is given a folder to look in."""
+    given = settings["covid19"]["originals"]
+    return "results/data/covid19/originals.csv" if given else []
+
+
 def text_boxes(settings):
     """The list of boxes to cover: a path, what find_words writes, or none."""
     given = settings["covid19"]["text_boxes"]
@@ -539,6 +545,7 @@ AUDITS = {
     "patients": {
         "chestxray14": "results/data/chestxray14/split.csv",
         "covid19": f"{COVID19}/split.csv",
+        "pairs": "results/audits/pretraining.csv",
     },
     "selection": {
         "histories": [

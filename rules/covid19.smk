@@ -55,6 +55,32 @@ rule measure_class_leaks:
         "{params.python} {input.script} --manifest {input.manifest} --out {output} &> {log}"
 
 
+rule match_originals:
+    input:
+        manifest="results/data/covid19/manifest.csv",
+        originals=config["covid19"]["originals"] or [],
+        script=script("match_originals"),
+        code=code("match_originals"),
+        env=environment("torch"),
+    output:
+        "results/data/covid19/originals.csv",
+    log:
+        "results/logs/match_originals.log",
+    conda:
+        "../envs/torch.yaml"
+    threads: 2
+    params:
+        python=python("torch"),
+        folder="results/downloads/covid19",
+        options=options(config["covid19"]["duplicates"]),
+    message:
+        "Looking for COVID-19 images among originals that tell the patient"
+    shell:
+        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        " --originals {input.originals} {params.options} --threads {threads} --out {output}"
+        " &> {log}"
+
+
 rule match_metadata:
     input:
         manifest="results/data/covid19/manifest.csv",
@@ -62,6 +88,7 @@ rule match_metadata:
             f"results/downloads/collection/{source['name']}"
             for source in config["sources"]["collection"]
         ],
+        originals=originals(config),
         script=script("match_metadata"),
         code=code("match_metadata"),
         env=environment("torch"),
@@ -74,14 +101,14 @@ rule match_metadata:
     params:
         python=python("torch"),
         folder="results/downloads/covid19",
-        collection=lambda wildcards, input: options(
-            {"collection": input.get("collection") or None}
+        options=lambda wildcards, input: options(
+            {name: input.get(name) or None for name in ("collection", "originals")}
         ),
     message:
         "Looking for the patients and views of COVID-19 images"
     shell:
         "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
-        " {params.collection} --out {output} &> {log}"
+        " {params.options} --out {output} &> {log}"
 
 
 rule propose_lateral_views:

@@ -56,11 +56,34 @@ def test_patients(tmp_path, out, second, gate):
         image=list("abcde"), patient_id=["7", "7", "", "", "8"],
         split=["train", "test", "val", "test", "excluded"],
     )  # fmt: skip
-    audit_patients(nih, covid19, out)
+    pairs = write(tmp_path / "pairs.csv", image=[], chestxray14_image=[], correlation=[])
+    audit_patients(nih, covid19, pairs, out)
     result, found = finding(out)
+    table = pd.read_csv(out).set_index(["dataset", "split", "other_split"])
+    assert table.shared_patients["covid19", "train", "test"] == 1
     assert found == gate
     assert result.startswith(f"ChestX-ray14: {int(gate == 'fail')} patients in two splits")
     assert "COVID-19: 1 known ones, and of 2 of 4 images" in result
+
+
+def test_patients_of_images_that_are_in_chestxray14(tmp_path, out):
+    """Two images whose patient nobody named are of one patient of ChestX-ray14."""
+    nih = write(
+        tmp_path / "nih.csv",
+        image=["1_0.png", "1_1.png"], patient_id=["1", "1"], split=["train", "train"],
+    )  # fmt: skip
+    covid19 = write(
+        tmp_path / "c.csv", image=["a", "b", "c"], patient_id=["", "", ""],
+        split=["train", "test", "val"],
+    )  # fmt: skip
+    pairs = write(
+        tmp_path / "p.csv",
+        image=["a", "b"], chestxray14_image=["1_0.png", "1_1.png"], correlation=[0.98, 0.99],
+    )  # fmt: skip
+    audit_patients(nih, covid19, pairs, out)
+    result, gate = finding(out)
+    assert gate == "pass", "of ChestX-ray14 no patient is in two splits"
+    assert "COVID-19: 1 known ones, and of 1 of 3 images" in result
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from draw_phantoms import draw_covid19  # noqa: E402
 from find_duplicates import find_duplicates  # noqa: E402
 from inspect_covid19 import inspect_covid19  # noqa: E402
 from match_metadata import match_metadata, number_of  # noqa: E402
+from match_originals import match_originals, patient_of  # noqa: E402
 from measure_class_leaks import measure_class_leaks  # noqa: E402
 from propose_lateral_views import n_lateral, propose_lateral_views  # noqa: E402
 
@@ -115,14 +116,68 @@ def test_names_of_files_and_tables_meet_by_number(name):
 def test_patients_and_views_come_through_pages(phantoms, database, tmp_path):
     inspect(database, tmp_path)
     out = tmp_path / "metadata.csv"
-    match_metadata(database, tmp_path / "manifest.csv", phantoms / "collection.csv", out)
+    match_metadata(database, tmp_path / "manifest.csv", phantoms / "collection.csv", None, out)
     table = pd.read_csv(out, keep_default_na=False)
     covid = table[table["class"] == "covid19"]
     assert (covid.patient_id != "").all()
     assert covid.patient_id.nunique() == 10, "three patients have a frontal and a lateral view"
     assert (table[table["class"] == "normal"].patient_id == "").all()
-    match_metadata(database, tmp_path / "manifest.csv", None, out)
+    match_metadata(database, tmp_path / "manifest.csv", None, None, out)
     assert pd.read_csv(out).patient_id.isna().all()
+
+
+def test_patients_come_through_originals(database, tmp_path):
+    """Originals are larger, JPEG, and named for their patients; one is of another picture."""
+    inspect(database, tmp_path)
+    names = {
+        "NORMAL/NORMAL (1).png": ("IM-0115-0001", "IM-0115"),
+        "NORMAL/NORMAL (2).png": ("IM-0115-0002", "IM-0115"),
+        "Viral Pneumonia/Viral Pneumonia (3).png": ("person7_virus_1", "person7"),
+        "COVID-19/COVID-19 (1).png": ("scan", ""),
+    }
+    originals = tmp_path / "originals" / "train"
+    originals.mkdir(parents=True)
+    for image, (name, _) in names.items():
+        with Image.open(database / image) as picture:
+            picture.convert("L").resize((500, 400)).save(originals / f"{name}.jpeg", quality=80)
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300)).astype(np.uint8)
+    Image.fromarray(noise).save(originals / "person9_virus_9.jpeg")
+    (originals / "person8_virus_8.jpeg").write_bytes(b"no image")
+    manifest, out = tmp_path / "manifest.csv", tmp_path / "originals.csv"
+    match_originals(database, manifest, tmp_path / "originals", 8, 0.97, 2, out)
+    pairs = pd.read_csv(out, keep_default_na=False).set_index("image")
+    assert pairs.original.to_dict() == {
+        image: f"train/{name}.jpeg" for image, (name, _) in names.items()
+    }
+    assert pairs.patient_id.to_dict() == {image: patient for image, (_, patient) in names.items()}
+    match_metadata(database, manifest, None, out, tmp_path / "metadata.csv")
+    table = pd.read_csv(tmp_path / "metadata.csv", keep_default_na=False).set_index("image")
+    assert table.patient_id["NORMAL/NORMAL (2).png"] == "IM-0115"
+    assert (table.patient_id != "").sum() == 3
+
+
+def test_empty_folder_of_originals_is_an_error(database, tmp_path):
+    inspect(database, tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no image below this folder"):
+        match_originals(
+            database, tmp_path / "manifest.csv", tmp_path / "empty", 8, 0.97, 1, tmp_path / "o.csv"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "patient"),
+    [
+        ("person1946_bacteria_4874", "person1946"),
+        ("IM-0115-0001", "IM-0115"),
+        ("NORMAL2-IM-0501-0001", "NORMAL2-IM-0501"),
+        ("VIRUS-1980593-0001", "VIRUS-1980593"),
+        ("00000013_026", "00000013"),
+        ("COVID-19", ""),
+    ],
+)
+def test_names_tell_patients(name, patient):
+    assert patient_of(name) == patient
 
 
 def test_another_collection_is_refused(phantoms, database, tmp_path):
@@ -130,14 +185,18 @@ def test_another_collection_is_refused(phantoms, database, tmp_path):
     (tmp_path / "other.csv").write_text("patientid,view\n1,PA\n")
     with pytest.raises(InputError, match="no column 'modality'"):
         match_metadata(
-            database, tmp_path / "manifest.csv", tmp_path / "other.csv", tmp_path / "out.csv"
+            database,
+            tmp_path / "manifest.csv",
+            tmp_path / "other.csv",
+            None,
+            tmp_path / "out.csv",
         )
 
 
 def test_the_drawn_lateral_views_are_proposed(phantoms, database, tmp_path):
     inspect(database, tmp_path)
     manifest, metadata = tmp_path / "manifest.csv", tmp_path / "metadata.csv"
-    match_metadata(database, manifest, phantoms / "collection.csv", metadata)
+    match_metadata(database, manifest, phantoms / "collection.csv", None, metadata)
     out, sheet = tmp_path / "lateral.csv", tmp_path / "lateral.jpg"
     propose_lateral_views(database, manifest, metadata, out, sheet)
     lateral = set(pd.read_csv(phantoms / "lateral_views.csv").image)

@@ -1,7 +1,8 @@
 """Audit: no patient is in two splits.
 
 ChestX-ray14's patients are all known: one in two splits fails. Of the COVID-19 database few are:
-what is known is reported, with how many are not.
+what is known is reported, with how many are not. Those of its images that are in ChestX-ray14, too
+(--pairs), have a known patient there.
 """
 
 from itertools import combinations
@@ -13,11 +14,12 @@ from cxr.covid19 import read_image_table
 from cxr.logs import parser, user_errors
 
 
-def audit_patients(chestxray14, covid19, out):
+def audit_patients(chestxray14, covid19, pairs, out):
     tables = {
         "chestxray14": read_image_table(chestxray14, ["patient_id", "split"]),
         "covid19": read_image_table(covid19, ["patient_id", "split"]),
     }
+    add_patients(tables["covid19"], tables["chestxray14"], pairs)
     rows = []
     for dataset, table in tables.items():
         known = table[(table.patient_id.astype(str) != "") & (table.split != "excluded")]
@@ -42,10 +44,23 @@ def audit_patients(chestxray14, covid19, out):
     plot_intervals(out.with_suffix(".svg"), labels, counts, counts * 0, counts, "shared patients")
 
 
+def add_patients(table, chestxray14, pairs):
+    """Fill patient_id where it is empty and the image is one of ChestX-ray14's."""
+    same = read_image_table(pairs, ["chestxray14_image", "correlation"])
+    same = same.sort_values("correlation").drop_duplicates("image", keep="last")
+    there = same.set_index("image").chestxray14_image.map(
+        chestxray14.set_index("image").patient_id.astype(str)
+    )
+    table["patient_id"] = table.patient_id.astype(str)
+    found = table.image.map("ChestX-ray14 " + there)
+    table["patient_id"] = table.patient_id.where(table.patient_id != "", found.fillna(""))
+
+
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--chestxray14", type=Path, required=True, help="its split.csv")
     arguments.add_argument("--covid19", type=Path, required=True, help="its split.csv")
+    arguments.add_argument("--pairs", type=Path, required=True, help="of the audit pretraining")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         audit_patients(**vars(arguments.parse_args()))

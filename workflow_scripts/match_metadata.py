@@ -3,7 +3,7 @@
 The database's own tables (FOLDER.metadata.xlsx) name a page for each image. The table of the
 COVID-19 image data collection (--collection; columns patientid, view, modality, url) names patient
 and view of each image of a page. Names don't tell which image is which, so that an image's patient
-is known where all of its page's are of one.
+is known where all of its page's are of one. What match_originals found (--originals) comes first.
 
 Writes a row per image: image, class, url, views (of the page's radiographs in the collection,
 such as `L|PA|PA`) and patient_id; empty where unknown.
@@ -13,13 +13,14 @@ import re
 from pathlib import Path
 
 import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
 
 COLUMNS = ["patientid", "view", "modality", "url"]
 
 
-def match_metadata(folder, manifest, collection, out):
+def match_metadata(folder, manifest, collection, originals, out):
     images = pd.read_csv(manifest)[["image", "class"]]
     images["url"] = images.image.map(read_pages(folder)).fillna("")
     pages = read_collection(collection) if collection else pd.DataFrame(columns=COLUMNS)
@@ -28,6 +29,10 @@ def match_metadata(folder, manifest, collection, out):
     patients = by_page.patientid.agg(lambda ids: ids.iloc[0] if ids.nunique() == 1 else "")
     page = images.url.map(normal)
     images["views"], images["patient_id"] = page.map(views), page.map(patients)
+    if originals:
+        found = read_image_table(originals, ["patient_id"]).set_index("image").patient_id
+        named = images.image.map(found[found != ""])
+        images["patient_id"] = named.fillna(images.patient_id)
     write_table(out, images)
     print(f"{int((images.url != '').sum())} of {len(images)} images have a page", end=", ")
     print(f"{int(images['views'].notna().sum())} are of one that the collection knows")
@@ -74,6 +79,7 @@ if __name__ == "__main__":
     arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
     arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
     arguments.add_argument("--collection", type=Path, help="CSV; without it nothing is known")
+    arguments.add_argument("--originals", type=Path, help="of match_originals")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         match_metadata(**vars(arguments.parse_args()))
