@@ -27,8 +27,8 @@ rule audit:
         "../envs/torch.yaml"
     resources:
         gpu=lambda wildcards: int("nets" in AUDITS[wildcards.audit]),
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
         python=python("torch"),
         options=lambda wildcards: options(

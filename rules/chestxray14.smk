@@ -47,8 +47,8 @@ rule prepare_chestxray14:
     conda:
         "../envs/torch.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=growing(4000),
+        runtime=growing(120),
     params:
         python=python("torch"),
         options=options(

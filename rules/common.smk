@@ -233,6 +233,11 @@ def environment(name):
     return [] if CONDA else ancient(str(environment_path(name) / ".complete"))
 
 
+def growing(amount):
+    """A resource that grows with every attempt: minutes, or MB."""
+    return lambda wildcards, attempt: amount * attempt
+
+
 def python(name):
     """Interpreter of an environment."""
     return "python" if CONDA else str(environment_path(name) / "bin/python")

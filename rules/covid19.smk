@@ -264,7 +264,7 @@ rule prepare_covid19:
     conda:
         "../envs/torch.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
     params:
         python=python("torch"),
         folder="results/downloads/covid19",
@@ -326,7 +326,7 @@ rule augment:
     conda:
         "../envs/torch.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
     params:
         python=python("torch"),
         options=options(config["augmentation"] | {"seed": config["seed"]}),

@@ -21,7 +21,7 @@ rule predict:
         "../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("torch"),
     message:
@@ -80,7 +80,7 @@ rule evaluate_authors_nets:
         "../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("torch"),
     message:
@@ -114,7 +114,7 @@ rule calibrate:
         "../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("torch"),
     message:

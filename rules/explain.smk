@@ -19,7 +19,7 @@ rule export_onnx:
     conda:
         "../envs/torch.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("torch"),
     message:
@@ -44,7 +44,7 @@ rule convert_keras:
     conda:
         "../envs/keras.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("keras"),
     message:
@@ -79,7 +79,7 @@ rule check_conversion:
     conda:
         "../envs/keras.yaml"
     resources:
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("keras"),
         tolerance=config["conversion"]["tolerance"],
@@ -196,8 +196,8 @@ rule explain:
         "../envs/keras.yaml"
     threads: 1  # with 2, a method each; results do not depend on it
     resources:
-        mem_mb=12000,
-        runtime=60,
+        mem_mb=growing(12000),
+        runtime=growing(60),
     params:
         python=python("keras"),
         methods=options({"methods": config["heatmaps"]["methods"]}),
@@ -233,7 +233,7 @@ rule check_heatmaps:
         "../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("torch"),
         least=config["heatmaps"]["least_rank_correlation"],
@@ -264,7 +264,7 @@ rule explain_test_set:
         "../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("torch"),
     message:
@@ -297,7 +297,7 @@ rule randomise_weights:
         "../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=8000,
+        mem_mb=growing(8000),
     params:
         python=python("torch"),
         options=options(

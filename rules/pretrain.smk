@@ -15,7 +15,7 @@ rule build_pretrained:
     conda:
         "../envs/torch.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
     params:
         python=python("torch"),
         settings=net_settings,
@@ -48,8 +48,8 @@ rule pretrain_phase:
     threads: 1  # nets train side by side; more threads for one: --set-threads pretrain_phase=8
     resources:
         gpu=lambda wildcards: config["pretrained"][wildcards.name]["gpus"],
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=growing(16000),
+        runtime=growing(1440),
     params:
         python=lambda wildcards: launcher(config["pretrained"][wildcards.name]["gpus"]),
         settings=chestxray14_phase_settings,
@@ -145,8 +145,8 @@ rule evaluate_findings:
         "../envs/torch.yaml"
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=growing(8000),
+        runtime=growing(120),
     params:
         python=python("torch"),
         options=lambda wildcards: options(

@@ -18,7 +18,7 @@ rule build_net:
     conda:
         "../envs/torch.yaml"
     resources:
-        mem_mb=4000,
+        mem_mb=growing(4000),
     params:
         python=python("torch"),
         settings=net_settings,
@@ -54,8 +54,8 @@ rule train_phase:
     threads: 1  # nets train side by side; more threads for one: --set-threads train_phase=8
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=720,
+        mem_mb=growing(16000),
+        runtime=growing(720),
     params:
         python=python("torch"),
         settings=covid19_phase_settings,
