@@ -56,6 +56,7 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={port_dbd}
 AccountingStoragePass={folder}/munge.socket
 AccountingStorageTRES=gres/gpu
+AccountingStoreFlags=job_comment
 JobAcctGatherType=jobacct_gather/linux
 SlurmdParameters=config_overrides
 SlurmdTimeout=20

@@ -63,7 +63,7 @@ def test_patients(tmp_path, out, second, gate):
     assert table.shared_patients["covid19", "train", "test"] == 1
     assert found == gate
     assert result.startswith(f"ChestX-ray14: {int(gate == 'fail')} patients in two splits")
-    assert "COVID-19: 1 known ones, and of 2 of 4 images" in result
+    assert "COVID-19: 1 known ones, with 1 of 2 test images; of 2 of 4 images" in result
 
 
 def test_patients_of_images_that_are_in_chestxray14(tmp_path, out):
@@ -83,7 +83,7 @@ def test_patients_of_images_that_are_in_chestxray14(tmp_path, out):
     audit_patients(nih, covid19, pairs, out)
     result, gate = finding(out)
     assert gate == "pass", "of ChestX-ray14 no patient is in two splits"
-    assert "COVID-19: 1 known ones, and of 1 of 3 images" in result
+    assert "COVID-19: 1 known ones, with 1 of 1 test images; of 1 of 3 images" in result
 
 
 @pytest.mark.parametrize(

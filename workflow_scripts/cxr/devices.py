@@ -30,6 +30,14 @@ def take_device(precision="fp32"):
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel per tensor
     torch.backends.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    device = _free_device()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    print(f"device: {device} ({name}), CUDA_VISIBLE_DEVICES={visible}", flush=True)
+    return device
+
+
+def _free_device():
     n = torch.cuda.device_count()
     if n < 2:
         return torch.device("cuda" if n else "cpu")
