@@ -1,5 +1,6 @@
 # make demo   the whole study on drawn phantoms, in demo/
 # make test   lint and all tests
+# make test-slurm  the study and a cluster's faults on a private SLURM; 45 minutes
 # make env    the environment that snakemake runs in: .venv
 # make report results/report.zip of the real study
 # make lock   pins of the environments anew, from envs/*.in
@@ -13,7 +14,7 @@ DEMO := --directory demo --prioritize results/netC/heatmaps/heatmaps.csv \
   --configfile profiles/demo.yaml
 python_of = .venvs/$(1)-$(shell sha256sum envs/$(1).txt | cut -c1-12)/bin/python
 
-.PHONY: env demo report test lint lock
+.PHONY: env demo report test test-slurm lint lock
 
 env: .venv/.complete
 
@@ -45,9 +46,13 @@ test: export TORCH_PYTHON = $(call python_of,torch)
 test: export KERAS_PYTHON = $(call python_of,keras)
 test: lint
 	$(SNAKEMAKE) environments --quiet
-	$(TORCH_PYTHON) -m pytest --ignore tests/test_workflow.py
+	$(TORCH_PYTHON) -m pytest --ignore tests/test_workflow.py --ignore tests/test_slurm.py
 	$(KERAS_PYTHON) -m pytest tests/test_relevance.py
 	.venv/bin/python -m pytest tests/test_workflow.py
+
+test-slurm: env
+	$(SNAKEMAKE) environments --quiet
+	.venv/bin/python -m pytest tests/test_slurm.py
 
 lock: env
 	for name in controller torch keras; do \

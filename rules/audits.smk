@@ -5,7 +5,6 @@ rule audit:
     input:
         files=lambda wildcards: files_of(AUDITS[wildcards.audit]),
         script=lambda wildcards: script(f"audit_{wildcards.audit}"),
-        code=lambda wildcards: code(f"audit_{wildcards.audit}"),
         env=environment("torch"),
     output:
         table=report(
@@ -31,6 +30,7 @@ rule audit:
         runtime=growing(120),
     params:
         python=python("torch"),
+        code=lambda wildcards: code(f"audit_{wildcards.audit}"),
         options=lambda wildcards: options(
             AUDITS[wildcards.audit] | AUDIT_SETTINGS.get(wildcards.audit, {})
         ),
@@ -44,7 +44,6 @@ rule collect_audits:
     input:
         findings=collect("results/audits/{audit}.finding.csv", audit=AUDITS),
         script=script("collect_audits"),
-        code=code("collect_audits"),
         env=environment("torch"),
     output:
         report(
@@ -59,6 +58,7 @@ rule collect_audits:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("collect_audits"),
         options=options({"strict": config["audits"]["strict"]}),
     message:
         "Collecting the audits' findings"
@@ -73,7 +73,6 @@ rule write_checklists:
         checklists=str(CHECKLISTS),
         audits="results/audits/audits.csv",
         script=script("write_checklists"),
-        code=code("write_checklists"),
         env=environment("torch"),
     output:
         table=report(
@@ -89,6 +88,7 @@ rule write_checklists:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("write_checklists"),
         results=subpath(output.table, ancestor=2),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
     message:
@@ -105,7 +105,6 @@ rule write_model_card:
         split="results/data/covid19/split.csv",
         audits="results/audits/audits.csv",
         script=script("write_model_card"),
-        code=code("write_model_card"),
         env=environment("torch"),
     output:
         "results/{net}/model_card.md",
@@ -115,6 +114,7 @@ rule write_model_card:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("write_model_card"),
         options=lambda wildcards: options(
             {
                 "net": wildcards.net,

@@ -6,7 +6,6 @@ rule split_patients:
         labels=f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
         lists=config["chestxray14"]["lists"],
         script=script("split_patients"),
-        code=code("split_patients"),
         env=environment("torch"),
     output:
         "results/data/chestxray14/split.csv",
@@ -16,6 +15,7 @@ rule split_patients:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("split_patients"),
         options=options(
             {
                 "seed": config["seed"],
@@ -35,7 +35,6 @@ rule prepare_chestxray14:
         archive="results/downloads/chestxray14/{archive}.tar.gz",
         labels=f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
         script=script("prepare_chestxray14"),
-        code=code("prepare_chestxray14"),
         env=environment("torch"),
     output:
         images="results/data/chestxray14/arrays/{archive}.npy",
@@ -51,6 +50,7 @@ rule prepare_chestxray14:
         runtime=growing(120),
     params:
         python=python("torch"),
+        code=code("prepare_chestxray14"),
         options=options(
             {"size": config["image_size"], "max_unreadable": config["max_unreadable"]}
         ),

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shlex
+import shutil
 import sys
 from functools import cache
 from pathlib import Path
@@ -251,28 +252,38 @@ def launcher(processes):
 
 
 def script(step):
-    """The step's script, an input so that an edited one reruns what it makes."""
-    return str(SCRIPTS / f"{step}.py")
+    """The step's script. Its age means nothing: what code() says of its content does."""
+    return ancient(str(SCRIPTS / f"{step}.py"))
 
 
 @cache
 def code(step):
-    """The modules of cxr/ that the step's script imports, directly or not; inputs like the script.
+    """What a step's script and the modules of cxr/ that it imports, directly or not, contain.
 
-    How steps log and write files changes no result, so those modules are left out.
+    A parameter of the rule, so that edited code reruns what it makes, and a fresh clone beside
+    copied results reruns nothing. How steps log and write files changes no result, so those
+    modules don't count.
     """
-    found, to_read = [], [Path(script(step))]
+    found = to_read = {SCRIPTS / f"{step}.py"}
     while to_read:
-        text = to_read.pop().read_text()
+        text = "\n".join(path.read_text() for path in to_read)
         names = re.findall(r"^\s*from cxr\.(\w+) import", text, re.MULTILINE)
         names += re.findall(r"^\s*from cxr import (\w+)", text, re.MULTILINE)
-        new = [
-            SCRIPTS / "cxr" / f"{name}.py" for name in set(names) - {"files", "logs"}
-        ]
-        to_read += [path for path in new if path not in found]
-        found += [path for path in new if path not in found]
-    return sorted(str(path) for path in found)
+        modules = {SCRIPTS / "cxr" / f"{name}.py" for name in names}
+        to_read = {
+            path for path in modules if path.stem not in ("files", "logs")
+        } - found
+        found = found | to_read
+    content = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(found)))
+    return f"{step}.py with the modules it imports, sha256 {content.hexdigest()[:16]}"
 
+
+# SLURM
+
+# On clusters with accounting, its answers go through slurm/bin/sacct, which says why.
+SLURM_BIN = str((HERE / "slurm/bin").absolute())
+if shutil.which("sacct") and SLURM_BIN not in os.environ["PATH"].split(":"):
+    os.environ["PATH"] = f"{SLURM_BIN}:{os.environ['PATH']}"
 
 # Sources
 

@@ -5,7 +5,6 @@ rule inspect_covid19:
     input:
         images="results/downloads/covid19.csv",
         script=script("inspect_covid19"),
-        code=code("inspect_covid19"),
         env=environment("torch"),
     output:
         "results/data/covid19/manifest.csv",
@@ -16,6 +15,7 @@ rule inspect_covid19:
     threads: 2
     params:
         python=python("torch"),
+        code=code("inspect_covid19"),
         folder=subpath(input.images, strip_suffix=".csv"),
         options=options(
             {
@@ -34,7 +34,6 @@ rule measure_class_leaks:
     input:
         manifest="results/data/covid19/manifest.csv",
         script=script("measure_class_leaks"),
-        code=code("measure_class_leaks"),
         env=environment("torch"),
     output:
         report(
@@ -49,6 +48,7 @@ rule measure_class_leaks:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("measure_class_leaks"),
     message:
         "Measuring what the COVID-19 image files tell of their class"
     shell:
@@ -60,7 +60,6 @@ rule match_originals:
         manifest="results/data/covid19/manifest.csv",
         originals=config["covid19"]["originals"] or [],
         script=script("match_originals"),
-        code=code("match_originals"),
         env=environment("torch"),
     output:
         "results/data/covid19/originals.csv",
@@ -71,6 +70,7 @@ rule match_originals:
     threads: 2
     params:
         python=python("torch"),
+        code=code("match_originals"),
         folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
@@ -90,7 +90,6 @@ rule match_metadata:
         ],
         originals=originals(config),
         script=script("match_metadata"),
-        code=code("match_metadata"),
         env=environment("torch"),
     output:
         "results/data/covid19/metadata.csv",
@@ -100,6 +99,7 @@ rule match_metadata:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("match_metadata"),
         folder="results/downloads/covid19",
         options=lambda wildcards, input: options(
             {name: input.get(name) or None for name in ("collection", "originals")}
@@ -116,7 +116,6 @@ rule propose_lateral_views:
         manifest="results/data/covid19/manifest.csv",
         metadata="results/data/covid19/metadata.csv",
         script=script("propose_lateral_views"),
-        code=code("propose_lateral_views"),
         env=environment("torch"),
     output:
         table="results/data/covid19/lateral_views_proposed.csv",
@@ -132,6 +131,7 @@ rule propose_lateral_views:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("propose_lateral_views"),
         folder="results/downloads/covid19",
     message:
         "Proposing lateral views"
@@ -144,7 +144,6 @@ rule find_duplicates:
     input:
         manifest="results/data/covid19/manifest.csv",
         script=script("find_duplicates"),
-        code=code("find_duplicates"),
         env=environment("torch"),
     output:
         "results/data/covid19/duplicates.csv",
@@ -154,6 +153,7 @@ rule find_duplicates:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("find_duplicates"),
         folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
@@ -170,7 +170,6 @@ rule split_covid19:
         metadata="results/data/covid19/metadata.csv",
         duplicates="results/data/covid19/duplicates.csv",
         script=script("split_covid19"),
-        code=code("split_covid19"),
         env=environment("torch"),
     output:
         "results/data/{covid19}/split.csv",
@@ -180,6 +179,7 @@ rule split_covid19:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("split_covid19"),
         options=covid19_split_settings,
     message:
         "Splitting the COVID-19 images, lateral views excluded ({wildcards.covid19})"
@@ -194,7 +194,6 @@ rule plot_duplicates:
         duplicates="results/data/covid19/duplicates.csv",
         split="results/data/covid19/split.csv",
         script=script("plot_duplicates"),
-        code=code("plot_duplicates"),
         env=environment("torch"),
     output:
         report(
@@ -209,6 +208,7 @@ rule plot_duplicates:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("plot_duplicates"),
         folder="results/downloads/covid19",
     message:
         "Drawing duplicates"
@@ -221,7 +221,6 @@ rule find_words:
     input:
         split="results/data/{covid19}/split.csv",
         script=script("find_words"),
-        code=code("find_words"),
         env=environment("torch"),
     output:
         "results/data/{covid19}/found_words.csv",
@@ -234,6 +233,7 @@ rule find_words:
     threads: 2
     params:
         python=python("torch"),
+        code=code("find_words"),
         folder="results/downloads/covid19",
     message:
         "Looking for words in the test images ({wildcards.covid19})"
@@ -247,7 +247,6 @@ rule prepare_covid19:
         split="results/data/{covid19}/split.csv",
         text_boxes=text_boxes(config),
         script=script("prepare_covid19"),
-        code=code("prepare_covid19"),
         env=environment("torch"),
     output:
         train="results/data/{covid19}/train.npy",
@@ -267,6 +266,7 @@ rule prepare_covid19:
         mem_mb=growing(4000),
     params:
         python=python("torch"),
+        code=code("prepare_covid19"),
         folder="results/downloads/covid19",
         size=options({"size": config["image_size"]}),
         text_boxes=lambda wildcards, input: options(
@@ -286,7 +286,6 @@ rule plot_words:
         split="results/data/covid19/split.csv",
         text_boxes="results/data/covid19/text_boxes.csv",
         script=script("plot_words"),
-        code=code("plot_words"),
         env=environment("torch"),
     output:
         report(
@@ -301,6 +300,7 @@ rule plot_words:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("plot_words"),
         folder="results/downloads/covid19",
     message:
         "Drawing words before and after they are covered"
@@ -314,7 +314,6 @@ rule augment:
         images="results/data/{covid19}/{split}.npy",
         table="results/data/{covid19}/{split}.csv",
         script=script("augment"),
-        code=code("augment"),
         env=environment("torch"),
     output:
         images="results/data/{covid19}/augmented/{split}.npy",
@@ -329,6 +328,7 @@ rule augment:
         mem_mb=growing(4000),
     params:
         python=python("torch"),
+        code=code("augment"),
         options=options(config["augmentation"] | {"seed": config["seed"]}),
     message:
         "Augmenting the {wildcards.split} images ({wildcards.covid19})"
@@ -342,7 +342,6 @@ rule plot_variants:
         images="results/data/covid19/augmented/train.npy",
         table="results/data/covid19/augmented/train.csv",
         script=script("plot_variants"),
-        code=code("plot_variants"),
         env=environment("torch"),
     output:
         report(
@@ -357,6 +356,7 @@ rule plot_variants:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("plot_variants"),
     message:
         "Drawing augmented images"
     shell:

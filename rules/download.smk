@@ -10,7 +10,6 @@ localrules:
 rule draw_phantoms:
     input:
         script=script("draw_phantoms"),
-        code=code("draw_phantoms"),
         env=environment("torch"),
     output:
         [directory(path) if is_folder(path) else path for path in phantoms(config)],
@@ -20,6 +19,7 @@ rule draw_phantoms:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("draw_phantoms"),
         options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
     message:
         "Drawing radiograph-like phantoms in the layouts of the real data sets"
@@ -32,7 +32,6 @@ rule download:
     input:
         local=local_source,
         script=script("download"),
-        code=code("download"),
         env=environment("torch"),
     output:
         "results/downloads/{dataset}/{source}",
@@ -45,6 +44,7 @@ rule download:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("download"),
         source=source_options,
     message:
         "Fetching {wildcards.source} of {wildcards.dataset}"
@@ -60,7 +60,6 @@ rule download_covid19:
             if "local" in source
         ],
         script=script("download_covid19"),
-        code=code("download_covid19"),
         env=environment("torch"),
     output:
         manifest="results/downloads/covid19.csv",
@@ -70,6 +69,7 @@ rule download_covid19:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("download_covid19"),
         folder=subpath(output.manifest, strip_suffix=".csv"),
         source=options(
             {

@@ -9,7 +9,6 @@ rule predict:
         unedited=covid19_of("test_unedited.npy"),
         unedited_table=covid19_of("test_unedited.csv"),
         script=script("predict"),
-        code=code("predict"),
         env=environment("torch"),
     output:
         "results/{net}/predictions.csv",
@@ -24,6 +23,7 @@ rule predict:
         mem_mb=growing(8000),
     params:
         python=python("torch"),
+        code=code("predict"),
     message:
         "Predicting the test images with {wildcards.net}"
     shell:
@@ -37,7 +37,6 @@ rule evaluate:
         split=covid19_of("split.csv"),
         duplicates="results/data/covid19/duplicates.csv",
         script=script("evaluate"),
-        code=code("evaluate"),
         env=environment("torch"),
     output:
         confusion="results/{net}/confusion.csv",
@@ -51,6 +50,7 @@ rule evaluate:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("evaluate"),
         options=options({"seed": config["seed"]}),
     message:
         "Evaluating {wildcards.net}"
@@ -70,7 +70,6 @@ rule evaluate_authors_nets:
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
         script=script("evaluate_authors_nets"),
-        code=code("evaluate_authors_nets"),
         env=environment("torch"),
     output:
         "results/authors_nets/accuracies.csv",
@@ -83,6 +82,7 @@ rule evaluate_authors_nets:
         mem_mb=growing(8000),
     params:
         python=python("torch"),
+        code=code("evaluate_authors_nets"),
     message:
         "Evaluating the nets that the paper's authors released"
     shell:
@@ -98,7 +98,6 @@ rule calibrate:
         test="results/data/covid19/test_edited.npy",
         test_table="results/data/covid19/test_edited.csv",
         script=script("calibrate"),
-        code=code("calibrate"),
         env=environment("torch"),
     output:
         table="results/{net}/calibration.csv",
@@ -117,6 +116,7 @@ rule calibrate:
         mem_mb=growing(8000),
     params:
         python=python("torch"),
+        code=code("calibrate"),
     message:
         "Calibrating {wildcards.net}"
     shell:

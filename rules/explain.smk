@@ -7,7 +7,6 @@ rule export_onnx:
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
         script=script("export_onnx"),
-        code=code("export_onnx"),
         env=environment("torch"),
     output:
         onnx="results/{net}/model.onnx",
@@ -22,6 +21,7 @@ rule export_onnx:
         mem_mb=growing(8000),
     params:
         python=python("torch"),
+        code=code("export_onnx"),
     message:
         "Exporting {wildcards.net} as ONNX"
     shell:
@@ -34,7 +34,6 @@ rule convert_keras:
     input:
         onnx="results/{net}/keras_source.onnx",
         script=script("convert_keras"),
-        code=code("convert_keras"),
         env=environment("keras"),
     output:
         "results/{net}/model.h5",
@@ -47,6 +46,7 @@ rule convert_keras:
         mem_mb=growing(8000),
     params:
         python=python("keras"),
+        code=code("convert_keras"),
     message:
         "Converting {wildcards.net} to Keras"
     shell:
@@ -60,7 +60,6 @@ rule check_conversion:
         table="results/data/covid19/test_edited.csv",
         logits="results/{net}/logits.csv",
         script=script("check_conversion"),
-        code=code("check_conversion"),
         env=environment("keras"),
     output:
         report(
@@ -82,6 +81,7 @@ rule check_conversion:
         mem_mb=growing(8000),
     params:
         python=python("keras"),
+        code=code("check_conversion"),
         tolerance=config["conversion"]["tolerance"],
     message:
         "Checking that {wildcards.net} predicts the same in PyTorch, ONNX Runtime and Keras"
@@ -100,7 +100,6 @@ rule publish_net:
         metrics="results/{net}/metrics.csv",
         conversion="results/{net}/conversion.csv",
         script=script("publish_net"),
-        code=code("publish_net"),
         env=environment("torch"),
     output:
         net="results/{net}/model.safetensors",
@@ -111,6 +110,7 @@ rule publish_net:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("publish_net"),
     message:
         "Publishing {wildcards.net}"
     shell:
@@ -124,7 +124,6 @@ rule select_figure_images:
         split="results/data/covid19/split.csv",
         text_boxes="results/data/covid19/text_boxes.csv",
         script=script("select_figure_images"),
-        code=code("select_figure_images"),
         env=environment("torch"),
     output:
         images="results/data/covid19/figure_images.npy",
@@ -135,6 +134,7 @@ rule select_figure_images:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("select_figure_images"),
         folder="results/downloads/covid19",
         options=options(
             {
@@ -157,7 +157,6 @@ rule predict_figure_images:
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
         script=script("predict_figure_images"),
-        code=code("predict_figure_images"),
         env=environment("torch"),
     output:
         "results/{net}/heatmaps/predictions.csv",
@@ -167,6 +166,7 @@ rule predict_figure_images:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("predict_figure_images"),
     message:
         "Predicting the images of figures 2 to 4 with {wildcards.net}"
     shell:
@@ -181,7 +181,6 @@ rule explain:
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
         script=script("explain"),
-        code=code("explain"),
         env=environment("keras"),
     output:
         relevance="results/{net}/heatmaps/relevance.npz",
@@ -200,6 +199,7 @@ rule explain:
         runtime=growing(60),
     params:
         python=python("keras"),
+        code=code("explain"),
         methods=options({"methods": config["heatmaps"]["methods"]}),
     message:
         "Explaining {wildcards.net} by layer-wise relevance propagation"
@@ -217,7 +217,6 @@ rule check_heatmaps:
         heatmaps="results/{net}/heatmaps/heatmaps.csv",
         relevance="results/{net}/heatmaps/relevance.npz",
         script=script("check_heatmaps"),
-        code=code("check_heatmaps"),
         env=environment("torch"),
     output:
         report(
@@ -236,6 +235,7 @@ rule check_heatmaps:
         mem_mb=growing(8000),
     params:
         python=python("torch"),
+        code=code("check_heatmaps"),
         least=config["heatmaps"]["least_rank_correlation"],
     message:
         "Checking {wildcards.net}'s heatmaps by a second implementation"
@@ -251,7 +251,6 @@ rule explain_test_set:
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
         script=script("explain_test_set"),
-        code=code("explain_test_set"),
         env=environment("torch"),
     output:
         relevance="results/{net}/heatmaps/test_set.npz",
@@ -267,6 +266,7 @@ rule explain_test_set:
         mem_mb=growing(8000),
     params:
         python=python("torch"),
+        code=code("explain_test_set"),
     message:
         "Explaining {wildcards.net}'s decisions for all test images"
     shell:
@@ -280,7 +280,6 @@ rule randomise_weights:
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
         script=script("randomise_weights"),
-        code=code("randomise_weights"),
         env=environment("torch"),
     output:
         table="results/{net}/heatmaps/randomised.csv",
@@ -300,6 +299,7 @@ rule randomise_weights:
         mem_mb=growing(8000),
     params:
         python=python("torch"),
+        code=code("randomise_weights"),
         options=options(
             {
                 "per_class": config["heatmaps"]["randomised_per_class"],
@@ -322,7 +322,6 @@ rule plot_heatmaps:
         agreement=f"results/{config['heatmaps']['net']}/heatmaps/agreement.csv",
         predictions=f"results/{config['heatmaps']['net']}/heatmaps/predictions.csv",
         script=script("plot_heatmaps"),
-        code=code("plot_heatmaps"),
         env=environment("torch"),
     output:
         figure=report(
@@ -339,6 +338,7 @@ rule plot_heatmaps:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("plot_heatmaps"),
     message:
         "Drawing figure {wildcards.figure}"
     shell:

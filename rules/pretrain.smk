@@ -5,7 +5,6 @@ rule build_pretrained:
     input:
         start=lambda wildcards: start_of(config["pretrained"][wildcards.name]),
         script=script("build_net"),
-        code=code("build_net"),
         env=environment("torch"),
     output:
         "results/pretrained/{name}/initial.safetensors",
@@ -18,6 +17,7 @@ rule build_pretrained:
         mem_mb=growing(4000),
     params:
         python=python("torch"),
+        code=code("build_net"),
         settings=net_settings,
         start=lambda wildcards, input: options({"start": input.get("start") or None}),
     message:
@@ -33,7 +33,6 @@ rule pretrain_phase:
         split="results/data/chestxray14/split.csv",
         start=previous_checkpoint,
         script=script("train_phase"),
-        code=code("train_phase"),
         env=environment("torch"),
     output:
         checkpoint="results/pretrained/{name}/phase{phase}/checkpoint.safetensors",
@@ -52,6 +51,7 @@ rule pretrain_phase:
         runtime=growing(1440),
     params:
         python=lambda wildcards: launcher(config["pretrained"][wildcards.name]["gpus"]),
+        code=code("train_phase"),
         settings=chestxray14_phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
@@ -68,7 +68,6 @@ rule publish_pretrained:
         )[-1],
         histories=lambda wildcards: of_pretrained_phases(wildcards.name, "history.csv"),
         script=script("publish_pretrained"),
-        code=code("publish_pretrained"),
         env=environment("torch"),
     output:
         net="results/pretrained/{name}/model.safetensors",
@@ -83,6 +82,7 @@ rule publish_pretrained:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("publish_pretrained"),
     message:
         "Publishing {wildcards.name}"
     shell:
@@ -96,7 +96,6 @@ rule load_chexnet:
             config["pretrained"][wildcards.name]["checkpoint"]
         ),
         script=script("load_chexnet"),
-        code=code("load_chexnet"),
         env=environment("torch"),
     output:
         net="results/pretrained/{name}/model.safetensors",
@@ -110,6 +109,7 @@ rule load_chexnet:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("load_chexnet"),
         settings=lambda wildcards: options(
             {
                 "outputs": config["pretrained"][wildcards.name]["outputs"],
@@ -130,7 +130,6 @@ rule evaluate_findings:
         tables=tables_of(archives()),
         split="results/data/chestxray14/split.csv",
         script=script("evaluate_findings"),
-        code=code("evaluate_findings"),
         env=environment("torch"),
     output:
         report(
@@ -149,6 +148,7 @@ rule evaluate_findings:
         runtime=growing(120),
     params:
         python=python("torch"),
+        code=code("evaluate_findings"),
         options=lambda wildcards: options(
             {
                 "least_auroc": (

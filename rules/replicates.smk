@@ -5,7 +5,6 @@ rule collect_replicates:
     input:
         lambda wildcards: replicates("predictions.csv"),
         script=script("collect_replicates"),
-        code=code("collect_replicates"),
         env=environment("torch"),
     output:
         replicates="results/replicates/replicates.csv",
@@ -33,6 +32,7 @@ rule collect_replicates:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("collect_replicates"),
         folder=subpath(output.summary, parent=True),
         options=options(
             {"nets": list(config["nets"]), "replicates": config["replicates"]}

@@ -10,7 +10,6 @@ rule count_images:
         covid19="results/data/covid19/split.csv",
         augmented="results/data/covid19/augmented/train.csv",
         script=script("count_images"),
-        code=code("count_images"),
         env=environment("torch"),
     output:
         report(
@@ -25,6 +24,7 @@ rule count_images:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("count_images"),
         paper=as_json(config["paper"]["counts"]),
     message:
         "Counting images beside the paper's numbers"
@@ -40,7 +40,6 @@ rule write_tables:
         of_nets("metrics.csv"),
         of_nets("summary.csv"),
         script=script("write_tables"),
-        code=code("write_tables"),
         env=environment("torch"),
     output:
         summary=report(
@@ -73,6 +72,7 @@ rule write_tables:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("write_tables"),
         folder=subpath(output.summary, parent=True),
         nets=options(
             {
@@ -97,7 +97,6 @@ rule plot_accuracies:
         of_nets("predictions.csv"),
         [of_phases(net, "history.csv") for net in config["nets"]],
         script=script("plot_accuracies"),
-        code=code("plot_accuracies"),
         env=environment("torch"),
     output:
         figure=report(
@@ -113,6 +112,7 @@ rule plot_accuracies:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("plot_accuracies"),
         nets=options({"nets": list(config["nets"])}),
     message:
         "Plotting figure 1"
@@ -125,7 +125,6 @@ rule compare_nets:
     input:
         predictions=of_nets("predictions.csv"),
         script=script("compare_nets"),
-        code=code("compare_nets"),
         env=environment("torch"),
     output:
         report(
@@ -140,6 +139,7 @@ rule compare_nets:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("compare_nets"),
         predictions=options(
             {
                 "predictions": {
@@ -159,7 +159,6 @@ rule compare_published:
         of_nets("summary.csv"),
         aurocs=collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
         script=script("compare_published"),
-        code=code("compare_published"),
         env=environment("torch"),
     output:
         published=report(
@@ -180,6 +179,7 @@ rule compare_published:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("compare_published"),
         folder=subpath(output.published, parent=True),
         results=subpath(output.published, ancestor=2),
         options=options(

@@ -6,7 +6,6 @@ rule build_net:
         start=lambda wildcards: start_of(net_of(wildcards.net)),
         gate=lambda wildcards: gate_of(net_of(wildcards.net)),
         script=script("build_net"),
-        code=code("build_net"),
         env=environment("torch"),
     output:
         "results/{net}/initial.safetensors",
@@ -21,6 +20,7 @@ rule build_net:
         mem_mb=growing(4000),
     params:
         python=python("torch"),
+        code=code("build_net"),
         settings=net_settings,
         start=lambda wildcards, input: options({"start": input.get("start") or None}),
     message:
@@ -37,7 +37,6 @@ rule train_phase:
         val_table=covid19_of("augmented/val.csv"),
         start=previous_checkpoint,
         script=script("train_phase"),
-        code=code("train_phase"),
         env=environment("torch"),
     output:
         checkpoint="results/{net}/phase{phase}/checkpoint.safetensors",
@@ -58,6 +57,7 @@ rule train_phase:
         runtime=growing(720),
     params:
         python=python("torch"),
+        code=code("train_phase"),
         settings=covid19_phase_settings,
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"
@@ -71,7 +71,6 @@ rule plot_training:
     input:
         histories=lambda wildcards: histories_of(wildcards.trained),
         script=script("plot_training"),
-        code=code("plot_training"),
         env=environment("torch"),
     output:
         report(
@@ -86,6 +85,7 @@ rule plot_training:
         "../envs/torch.yaml"
     params:
         python=python("torch"),
+        code=code("plot_training"),
     message:
         "Plotting the training of {wildcards.trained}"
     shell:

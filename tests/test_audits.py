@@ -279,7 +279,7 @@ def test_regions(tmp_path, out, monkeypatch, planted):
     audit_regions({"netA": None}, images, images, 0, out)
     found = pd.read_csv(out).set_index("region")
     table = found.accuracy[found.output_layer == "as trained"]
-    new = found.accuracy[found.output_layer == "new"]
+    new = found.accuracy[found.output_layer == "trained anew"]
     result, gate = finding(out)
     assert gate == "report" and "central ellipse" in result
     assert table["all"] == 1
@@ -299,7 +299,7 @@ def test_regions_tell_apart_what_a_new_output_layer_can(tmp_path, out, monkeypat
     audit_regions({"netA": None}, images, images, 0, out)
     found = pd.read_csv(out).set_index(["output_layer", "region"]).accuracy
     assert found["as trained", "without lungs"] == 0.5
-    assert found["new", "without lungs"] == 1
+    assert found["trained anew", "without lungs"] == 1
     assert "with a new output layer 100%" in finding(out)[0]
 
 

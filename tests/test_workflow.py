@@ -6,8 +6,11 @@ Runs in the controller's environment; the steps run in theirs.
 import hashlib
 import json
 import os
+import random
 import re
+import shutil
 import subprocess
+import time
 
 import pytest
 import yaml
@@ -282,6 +285,50 @@ def test_finished_run_has_nothing_to_do(study):
     run = snakemake(study, "--dry-run", "all")
     assert run.returncode == 0
     assert "Nothing to be done" in run.stdout
+
+
+def test_age_of_files_reruns_nothing(study):
+    """As after a git checkout, or where a copy gave every file another time."""
+    files = [path for path in study.rglob("*") if path.is_file() and ".venvs" not in path.parts]
+    random.Random(0).shuffle(files)
+    for number, path in enumerate(files):
+        os.utime(path, (time.time() - number,) * 2)
+    assert "Nothing to be done" in snakemake(study, "--dry-run", "all").stdout
+
+
+def test_results_beside_a_fresh_clone_rerun_nothing(study, tmp_path):
+    """What Snakemake keeps about a run, in .snakemake, is not there; scripts are new."""
+    clone = copy_workflow(tmp_path / "clone")
+    for folder in ("results", "phantoms"):
+        shutil.copytree(study / folder, clone / folder, symlinks=True)
+    for path in [*clone.glob("workflow_scripts/**/*.py"), *clone.glob("rules/*")]:
+        path.touch()
+    run = snakemake(clone, "--dry-run", "all")
+    assert "Nothing to be done" in run.stdout, run.stdout[-3000:]
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("workflow_scripts/plot_accuracies.py", {"plot_accuracies"}),
+        ("workflow_scripts/audit_text.py", {"audit"}),
+        ("README.md", set()),
+        ("rules/captions/figure1.rst", set()),
+    ],
+)
+def test_edit_reruns_what_it_makes(study, file, rules):
+    before = (study / file).read_text()
+    (study / file).write_text(before + "\n# edited\n")
+    try:
+        run = snakemake(study, "--dry-run", "all")
+        jobs = planned(study, "all")
+    finally:
+        (study / file).write_text(before)
+    assert jobs.keys() & rules == rules
+    follow = {"all", "collect_audits", "write_checklists", "write_model_card"}
+    assert jobs.keys() - rules <= follow
+    for rule in rules - {"audit"}:
+        assert f"{rule}.py with the modules it imports, sha256 " in run.stdout, "the reason"
 
 
 def test_learning_rate_of_phase_3_reruns_phase_3_and_what_follows(study, tmp_path):

@@ -38,7 +38,7 @@ def audit_regions(nets, train, images, seed, out):
             )
             decisions = {
                 "as trained": predict_logits(net, shown, device).argmax(axis=1),
-                "new": model.predict(features(net, shown, device)),
+                "trained anew": model.predict(features(net, shown, device)),
             }
             for layer, decided in decisions.items():
                 right = int((decided == tried.labels.argmax(axis=1)).sum())
@@ -50,14 +50,15 @@ def audit_regions(nets, train, images, seed, out):
     result = (
         f"mean accuracy of the nets {means['as trained', 'all']:.0%}; with the lungs blacked out "
         f"{means['as trained', 'without lungs']:.0%}, with a new output layer "
-        f"{means['new', 'without lungs']:.0%}; with the lungs alone "
-        f"{means['as trained', 'lungs alone']:.0%} and {means['new', 'lungs alone']:.0%} "
+        f"{means['trained anew', 'without lungs']:.0%}; with the lungs alone "
+        f"{means['as trained', 'lungs alone']:.0%} and {means['trained anew', 'lungs alone']:.0%} "
         f"(chance {1 / 3:.0%}; lungs are a central ellipse)"
     )
     save_audit(out, table, result, "report")
     plot_intervals(
         out.with_suffix(".svg"),
-        table.net + ", " + table.region + ", " + table.output_layer, table.accuracy,
+        table.net + ", " + table.region + ", " + table.output_layer,
+        table.accuracy,
         table.accuracy_low, table.accuracy_high, "accuracy on the test images", (1 / 3, "chance"),
     )  # fmt: skip
 
