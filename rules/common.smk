@@ -282,8 +282,8 @@ def code(step):
 
 # On clusters with accounting, its answers go through slurm/bin/sacct, which says why.
 SLURM_BIN = str((HERE / "slurm/bin").absolute())
-if shutil.which("sacct") and SLURM_BIN not in os.environ["PATH"].split(":"):
-    os.environ["PATH"] = f"{SLURM_BIN}:{os.environ['PATH']}"
+if shutil.which("sacct") and SLURM_BIN not in os.get_exec_path():
+    os.environ.update(PATH=os.pathsep.join([SLURM_BIN, *os.get_exec_path()]))
 
 # Sources
 
