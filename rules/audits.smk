@@ -22,6 +22,8 @@ rule audit:
         ),
     log:
         "results/logs/audit/{audit}.log",
+    wildcard_constraints:
+        audit=one_of(AUDITS),
     conda:
         "../envs/torch.yaml"
     resources:

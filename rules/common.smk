@@ -187,7 +187,6 @@ wildcard_constraints:
     phase=one_of(str(number) for number in range(1, N_PHASES + 1)),
     split="train|val",
     figure="[234]",
-    audit=r"[a-z]+",
 
 
 def options(settings):
