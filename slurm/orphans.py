@@ -6,69 +6,45 @@ doesn't know them and would submit them again, beside the first. Run this in the
 worked in, before you start it again:
 
     python slurm/orphans.py            what there is
-    python slurm/orphans.py --wait     waits until they have ended and keeps what completed
+    python slurm/orphans.py --wait     waits until they have ended; what they made is kept
     python slurm/orphans.py --cancel   cancels them; trainings will go on where they are
 
 and then `snakemake --unlock`. Where a snakemake still runs, the jobs are its own.
 """
 
 import argparse
-import base64
-import json
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-INCOMPLETE = Path(".snakemake/incomplete")
-UNFINISHED = {"PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "COMPLETING", "REQUEUED"}
 
-
-def unfinished_outputs():
-    """{SLURM job: markers of the outputs that snakemake waited for when it was killed}."""
-    jobs = {}
-    for marker in INCOMPLETE.rglob("*"):
-        if marker.is_file() and (job := json.loads(marker.read_text()).get("external_jobid")):
-            jobs.setdefault(job, []).append(marker)
-    return jobs
-
-
-def output_of(marker):
-    """The path that a marker stands for; its own is that in base64, in parts where it is long."""
-    parts = marker.relative_to(INCOMPLETE).parts
-    encoded = "".join(part.removeprefix("@") for part in parts)
-    return base64.urlsafe_b64decode(encoded).decode()
-
-
-def states_of(jobs):
-    """{SLURM job: its state}, of those that the accounting knows."""
-    command = ["sacct", "--noheader", "--parsable2", "--allocations", "--format=JobID,State"]
-    done = subprocess.run([*command, f"--jobs={','.join(jobs)}"], text=True, capture_output=True)
+def jobs_of(folder):
+    """[(SLURM job, state, what it is for)] of a folder's jobs that haven't ended."""
+    # The name of a job is a UUID, the same for all of a snakemake; the comment names rule and
+    # wildcards.
+    command = ["squeue", "--me", "--noheader", "--format=%A|%T|%k|%Z"]
+    done = subprocess.run(command, text=True, capture_output=True)
     if done.returncode:
-        sys.exit(f"error: sacct: {done.stderr.strip()}")
-    lines = (line.split("|") for line in done.stdout.splitlines())
-    return {job: state.split()[0] for job, state in lines}
+        sys.exit(f"error: squeue: {done.stderr.strip()}")
+    rows = [line.split("|") for line in done.stdout.splitlines()]
+    return [tuple(row[:3]) for row in rows if Path(row[3]) == folder]
 
 
 def main(wait, cancel):
-    jobs = unfinished_outputs()
+    folder = Path.cwd().resolve()
+    jobs = jobs_of(folder)
+    for job in jobs:
+        print(*job)
     if not jobs:
-        print(f"no unfinished job is noted in {INCOMPLETE.resolve()}")
-        return
-    states = states_of(jobs)
-    for job, markers in jobs.items():
-        print(job, states.get(job, "UNKNOWN"), *map(output_of, markers))
-    if cancel:
-        subprocess.run(["scancel", *(job for job in jobs if states.get(job) in UNFINISHED)])
-    while (wait or cancel) and (running := [job for job in jobs if states.get(job) in UNFINISHED]):
-        print(f"waiting for {len(running)} jobs", flush=True)
+        print(f"no job of {folder} is queued or runs")
+    if cancel and jobs:
+        subprocess.run(["scancel", *(job for job, *_ in jobs)], check=True)
+    while (wait or cancel) and jobs:
+        print(f"waiting for {len(jobs)} jobs", flush=True)
         time.sleep(10)
-        states = states_of(jobs)
+        jobs = jobs_of(folder)
     if wait or cancel:
-        complete = [job for job in jobs if states.get(job) == "COMPLETED"]
-        for marker in (marker for job in complete for marker in jobs[job]):
-            print(f"complete: {output_of(marker)}")
-            marker.unlink()  # what snakemake itself does when a job ends well
         print("now: snakemake --unlock, and start it again")
 
 
