@@ -56,4 +56,5 @@ rule all:
         collect("results/figures/training_{net}.svg", net=[*config["nets"], *TRAINED]),
         f"results/{config['heatmaps']['net']}/heatmaps/test_set.csv",
         f"results/figures/randomised_{config['heatmaps']['net']}.svg",
+        "results/tables/word.csv",
         "results/replicates/summary.csv" if config["replicates"] else [],

@@ -31,7 +31,7 @@ rule audit:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=lambda wildcards: code(f"audit_{wildcards.audit}"),
         options=lambda wildcards: options(
             AUDITS[wildcards.audit] | AUDIT_SETTINGS.get(wildcards.audit, {})
@@ -39,7 +39,7 @@ rule audit:
     message:
         "Auditing {wildcards.audit}"
     shell:
-        "{params.python} {input.script} {params.options} --out {output.table} &> {log}"
+        "{params.run} {input.script} {params.options} --out {output.table} &> {log}"
 
 
 rule collect_audits:
@@ -59,13 +59,13 @@ rule collect_audits:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("collect_audits"),
         options=options({"strict": config["audits"]["strict"]}),
     message:
         "Collecting the audits' findings"
     shell:
-        "{params.python} {input.script} --findings {input.findings} {params.options}"
+        "{params.run} {input.script} --findings {input.findings} {params.options}"
         " --out {output} &> {log}"
 
 
@@ -89,14 +89,14 @@ rule write_checklists:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("write_checklists"),
         results=subpath(output.table, ancestor=2),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
     message:
         "Answering checklists"
     shell:
-        "{params.python} {input.script} --checklists {input.checklists} --audits {input.audits}"
+        "{params.run} {input.script} --checklists {input.checklists} --audits {input.audits}"
         " --results {params.results} {params.options} --out {output.table} &> {log}"
 
 
@@ -115,7 +115,7 @@ rule write_model_card:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("write_model_card"),
         options=lambda wildcards: options(
             {
@@ -127,6 +127,6 @@ rule write_model_card:
     message:
         "Writing the model card of {wildcards.net}"
     shell:
-        "{params.python} {input.script} {params.options} --model {input.model}"
+        "{params.run} {input.script} {params.options} --model {input.model}"
         " --calibration {input.calibration} --split {input.split} --audits {input.audits}"
         " --out {output} &> {log}"

@@ -14,7 +14,7 @@ rule split_patients:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("split_patients"),
         options=options(
             {
@@ -26,7 +26,7 @@ rule split_patients:
     message:
         "Splitting ChestX-ray14 by patient"
     shell:
-        "{params.python} {input.script} --labels {input.labels} --out {output}"
+        "{params.run} {input.script} --labels {input.labels} --out {output}"
         " {params.options} &> {log}"
 
 
@@ -49,7 +49,7 @@ rule prepare_chestxray14:
         mem_mb=growing(4000),
         runtime=growing(120),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("prepare_chestxray14"),
         options=options(
             {"size": config["image_size"], "max_unreadable": config["max_unreadable"]}
@@ -57,5 +57,5 @@ rule prepare_chestxray14:
     message:
         "Reading ChestX-ray14's {wildcards.archive}"
     shell:
-        "{params.python} {input.script} --archive {input.archive}"
+        "{params.run} {input.script} --archive {input.archive}"
         " --labels {input.labels} {params.options} --out {output.images} &> {log}"

@@ -15,6 +15,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
+from snakemake.io import is_flagged
 
 # The workflow's own files, seen from the folder it works in: `--directory` may move that, and
 # relative paths keep results valid when both are copied elsewhere.
@@ -243,11 +244,32 @@ def python(name):
     return "python" if CONDA else str(environment_path(name) / "bin/python")
 
 
-def launcher(processes):
-    """What starts a script that trains one net in so many processes."""
-    if processes == 1:
-        return python("torch")
-    return f"{python('torch')} -m torch.distributed.run --standalone --nproc-per-node {processes} --"
+def recorded(name, processes=lambda wildcards: 1):
+    """Parameter `run` of a rule: runs its script in an environment, and notes in a sidecar what was
+    made from what; in so many processes that train one net, where they are several."""
+
+    def command(wildcards, input, output):
+        n = processes(wildcards)
+        lists = {
+            "inputs": [path for path in input if not path.endswith(".complete")],
+            "outputs": list(output),
+            "temporary": [path for path in output if is_flagged(path, "temp")],
+        }
+        torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {n} --"
+        return " ".join(
+            [
+                python(name),
+                str(SCRIPTS / "record.py"),
+                *(
+                    f"--{key} {' '.join(map(shlex.quote, paths))}"
+                    for key, paths in lists.items()
+                ),
+                f"-- {python(name)}",
+                *([torchrun] if n > 1 else []),
+            ]
+        )
+
+    return command
 
 
 def script(step):

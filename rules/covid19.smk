@@ -14,7 +14,7 @@ rule inspect_covid19:
         "../envs/torch.yaml"
     threads: 2
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("inspect_covid19"),
         folder=subpath(input.images, strip_suffix=".csv"),
         options=options(
@@ -26,7 +26,7 @@ rule inspect_covid19:
     message:
         "Inspecting the COVID-19 images"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --images {input.images}"
+        "{params.run} {input.script} --folder {params.folder} --images {input.images}"
         " {params.options} --threads {threads} --out {output} &> {log}"
 
 
@@ -47,12 +47,12 @@ rule measure_class_leaks:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("measure_class_leaks"),
     message:
         "Measuring what the COVID-19 image files tell of their class"
     shell:
-        "{params.python} {input.script} --manifest {input.manifest} --out {output} &> {log}"
+        "{params.run} {input.script} --manifest {input.manifest} --out {output} &> {log}"
 
 
 rule match_originals:
@@ -69,14 +69,14 @@ rule match_originals:
         "../envs/torch.yaml"
     threads: 2
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("match_originals"),
         folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
         "Looking for COVID-19 images among originals that tell the patient"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
         " --originals {input.originals} {params.options} --threads {threads} --out {output}"
         " &> {log}"
 
@@ -98,7 +98,7 @@ rule match_metadata:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("match_metadata"),
         folder="results/downloads/covid19",
         options=lambda wildcards, input: options(
@@ -107,7 +107,7 @@ rule match_metadata:
     message:
         "Looking for the patients and views of COVID-19 images"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
 
 
@@ -130,13 +130,13 @@ rule propose_lateral_views:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("propose_lateral_views"),
         folder="results/downloads/covid19",
     message:
         "Proposing lateral views"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
         " --metadata {input.metadata} --out {output.table} --sheet {output.sheet} &> {log}"
 
 
@@ -152,14 +152,14 @@ rule find_duplicates:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("find_duplicates"),
         folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
         "Looking for the same picture twice among the COVID-19 images"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
 
 
@@ -178,13 +178,13 @@ rule split_covid19:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("split_covid19"),
         options=covid19_split_settings,
     message:
         "Splitting the COVID-19 images, lateral views excluded ({wildcards.covid19})"
     shell:
-        "{params.python} {input.script} --manifest {input.manifest}"
+        "{params.run} {input.script} --manifest {input.manifest}"
         " --lateral-views {input.lateral_views} --metadata {input.metadata}"
         " --duplicates {input.duplicates} {params.options} --out {output} &> {log}"
 
@@ -207,13 +207,13 @@ rule plot_duplicates:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("plot_duplicates"),
         folder="results/downloads/covid19",
     message:
         "Drawing duplicates"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --duplicates {input.duplicates}"
+        "{params.run} {input.script} --folder {params.folder} --duplicates {input.duplicates}"
         " --split {input.split} --out {output} &> {log}"
 
 
@@ -232,13 +232,13 @@ rule find_words:
         "../envs/torch.yaml"
     threads: 2
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("find_words"),
         folder="results/downloads/covid19",
     message:
         "Looking for words in the test images ({wildcards.covid19})"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
         " --threads {threads} --out {output} &> {log}"
 
 
@@ -265,7 +265,7 @@ rule prepare_covid19:
     resources:
         mem_mb=growing(4000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("prepare_covid19"),
         folder="results/downloads/covid19",
         size=options({"size": config["image_size"]}),
@@ -275,7 +275,7 @@ rule prepare_covid19:
     message:
         "Reading the COVID-19 images, words covered in the test images ({wildcards.covid19})"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
         " {params.size} {params.text_boxes} --train {output.train} --val {output.val}"
         " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
         " --out-boxes {output.text_boxes} &> {log}"
@@ -299,13 +299,13 @@ rule plot_words:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("plot_words"),
         folder="results/downloads/covid19",
     message:
         "Drawing words before and after they are covered"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} --out {output} &> {log}"
 
 
@@ -327,13 +327,13 @@ rule augment:
     resources:
         mem_mb=growing(4000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("augment"),
         options=options(config["augmentation"] | {"seed": config["seed"]}),
     message:
         "Augmenting the {wildcards.split} images ({wildcards.covid19})"
     shell:
-        "{params.python} {input.script} --images {input.images} --out {output.images}"
+        "{params.run} {input.script} --images {input.images} --out {output.images}"
         " {params.options} &> {log}"
 
 
@@ -355,9 +355,9 @@ rule plot_variants:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("plot_variants"),
     message:
         "Drawing augmented images"
     shell:
-        "{params.python} {input.script} --images {input.images} --out {output} &> {log}"
+        "{params.run} {input.script} --images {input.images} --out {output} &> {log}"

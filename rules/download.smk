@@ -18,13 +18,13 @@ rule draw_phantoms:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("draw_phantoms"),
         options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
     message:
         "Drawing radiograph-like phantoms in the layouts of the real data sets"
     shell:
-        "{params.python} {input.script} --chestxray14 phantoms/chestxray14"
+        "{params.run} {input.script} --chestxray14 phantoms/chestxray14"
         " --covid19 phantoms/covid19 --lists phantoms {params.options} &> {log}"
 
 
@@ -43,13 +43,13 @@ rule download:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("download"),
         source=source_options,
     message:
         "Fetching {wildcards.source} of {wildcards.dataset}"
     shell:
-        "{params.python} {input.script} {params.source} --out {output} &> {log}"
+        "{params.run} {input.script} {params.source} --out {output} &> {log}"
 
 
 rule download_covid19:
@@ -68,7 +68,7 @@ rule download_covid19:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("download_covid19"),
         folder=subpath(output.manifest, strip_suffix=".csv"),
         source=options(
@@ -81,5 +81,5 @@ rule download_covid19:
     message:
         "Fetching the COVID-19 Radiography Database"
     shell:
-        "{params.python} {input.script} {params.source} --folder {params.folder}"
+        "{params.run} {input.script} {params.source} --folder {params.folder}"
         " --manifest {output.manifest} {params.classes} &> {log}"

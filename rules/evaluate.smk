@@ -22,12 +22,12 @@ rule predict:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("predict"),
     message:
         "Predicting the test images with {wildcards.net}"
     shell:
-        "{params.python} {input.script} --checkpoints {input.checkpoints} --edited {input.edited}"
+        "{params.run} {input.script} --checkpoints {input.checkpoints} --edited {input.edited}"
         " --unedited {input.unedited} --out {output} &> {log}"
 
 
@@ -49,13 +49,13 @@ rule evaluate:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("evaluate"),
         options=options({"seed": config["seed"]}),
     message:
         "Evaluating {wildcards.net}"
     shell:
-        "{params.python} {input.script} --predictions {input.predictions} {params.options}"
+        "{params.run} {input.script} --predictions {input.predictions} {params.options}"
         " --split {input.split} --duplicates {input.duplicates}"
         " --confusion {output.confusion} --metrics {output.metrics} --summary {output.summary}"
         " &> {log}"
@@ -81,12 +81,12 @@ rule evaluate_authors_nets:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("evaluate_authors_nets"),
     message:
         "Evaluating the nets that the paper's authors released"
     shell:
-        "{params.python} {input.script} --checkpoints {input.checkpoints} --images {input.images}"
+        "{params.run} {input.script} --checkpoints {input.checkpoints} --images {input.images}"
         " --out {output} &> {log}"
 
 
@@ -115,10 +115,10 @@ rule calibrate:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("calibrate"),
     message:
         "Calibrating {wildcards.net}"
     shell:
-        "{params.python} {input.script} --net {input.net} --val {input.val} --test {input.test}"
+        "{params.run} {input.script} --net {input.net} --val {input.val} --test {input.test}"
         " --table {output.table} --figure {output.figure} &> {log}"

@@ -20,12 +20,12 @@ rule export_onnx:
     resources:
         mem_mb=growing(8000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("export_onnx"),
     message:
         "Exporting {wildcards.net} as ONNX"
     shell:
-        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} {input.script} --net {input.net} --images {input.images}"
         " --onnx {output.onnx} --keras-source {output.keras_source} --logits {output.logits}"
         " &> {log}"
 
@@ -45,12 +45,12 @@ rule convert_keras:
     resources:
         mem_mb=growing(8000),
     params:
-        python=python("keras"),
+        run=recorded("keras"),
         code=code("convert_keras"),
     message:
         "Converting {wildcards.net} to Keras"
     shell:
-        "{params.python} {input.script} --keras-source {input.onnx} --model {output} &> {log}"
+        "{params.run} {input.script} --keras-source {input.onnx} --model {output} &> {log}"
 
 
 rule check_conversion:
@@ -80,13 +80,13 @@ rule check_conversion:
     resources:
         mem_mb=growing(8000),
     params:
-        python=python("keras"),
+        run=recorded("keras"),
         code=code("check_conversion"),
         tolerance=config["conversion"]["tolerance"],
     message:
         "Checking that {wildcards.net} predicts the same in PyTorch, ONNX Runtime and Keras"
     shell:
-        "{params.python} {input.script} --model {input.model} --images {input.images}"
+        "{params.run} {input.script} --model {input.model} --images {input.images}"
         " --logits {input.logits} --tolerance {params.tolerance} --conversion {output} &> {log}"
 
 
@@ -109,12 +109,12 @@ rule publish_net:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("publish_net"),
     message:
         "Publishing {wildcards.net}"
     shell:
-        "{params.python} {input.script} --checkpoint {input.checkpoint} --onnx {input.onnx}"
+        "{params.run} {input.script} --checkpoint {input.checkpoint} --onnx {input.onnx}"
         " --summary {input.summary} --metrics {input.metrics} --conversion {input.conversion}"
         " --out {output.net} &> {log}"
 
@@ -133,7 +133,7 @@ rule select_figure_images:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("select_figure_images"),
         folder="results/downloads/covid19",
         options=options(
@@ -147,7 +147,7 @@ rule select_figure_images:
     message:
         "Choosing the images of figures 2 to 4"
     shell:
-        "{params.python} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} {params.options} --out {output.images} &> {log}"
 
 
@@ -165,12 +165,12 @@ rule predict_figure_images:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("predict_figure_images"),
     message:
         "Predicting the images of figures 2 to 4 with {wildcards.net}"
     shell:
-        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} {input.script} --net {input.net} --images {input.images}"
         " --out {output} &> {log}"
 
 
@@ -198,13 +198,13 @@ rule explain:
         mem_mb=growing(12000),
         runtime=growing(60),
     params:
-        python=python("keras"),
+        run=recorded("keras"),
         code=code("explain"),
         methods=options({"methods": config["heatmaps"]["methods"]}),
     message:
         "Explaining {wildcards.net} by layer-wise relevance propagation"
     shell:
-        "{params.python} {input.script} --model {input.model} --images {input.images}"
+        "{params.run} {input.script} --model {input.model} --images {input.images}"
         " {params.methods} --relevance {output.relevance} --table {output.table}"
         " --pictures {output.pictures} --threads {threads} &> {log}"
 
@@ -234,13 +234,13 @@ rule check_heatmaps:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("check_heatmaps"),
         least=config["heatmaps"]["least_rank_correlation"],
     message:
         "Checking {wildcards.net}'s heatmaps by a second implementation"
     shell:
-        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} {input.script} --net {input.net} --images {input.images}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance} --least {params.least}"
         " --out {output} &> {log}"
 
@@ -265,12 +265,12 @@ rule explain_test_set:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("explain_test_set"),
     message:
         "Explaining {wildcards.net}'s decisions for all test images"
     shell:
-        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} {input.script} --net {input.net} --images {input.images}"
         " --relevance {output.relevance} --table {output.table} &> {log}"
 
 
@@ -298,7 +298,7 @@ rule randomise_weights:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("randomise_weights"),
         options=options(
             {
@@ -309,8 +309,64 @@ rule randomise_weights:
     message:
         "Comparing {wildcards.net}'s heatmaps with those of random weights"
     shell:
-        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} {input.script} --net {input.net} --images {input.images}"
         " {params.options} --table {output.table} --figure {output.figure} &> {log}"
+
+
+rule measure_word:
+    input:
+        nets=list(last_checkpoints().values()),
+        images="results/data/covid19/test_edited.npy",
+        table="results/data/covid19/test_edited.csv",
+        script=script("measure_word"),
+        env=environment("torch"),
+    output:
+        table=report(
+            "results/tables/word.csv",
+            category="4 Explanation",
+            subcategory="Words",
+            labels={"what": "The word in every test image"},
+            caption="captions/word.rst",
+        ),
+        relevance=report(
+            "results/tables/word_relevance.csv",
+            category="4 Explanation",
+            subcategory="Words",
+            labels={"what": "Relevance on the word"},
+            caption="captions/word.rst",
+        ),
+        figure=report(
+            "results/figures/word.svg",
+            category="4 Explanation",
+            subcategory="Words",
+            labels={"what": "Changes by the word"},
+            caption="captions/word.rst",
+        ),
+    log:
+        "results/logs/measure_word.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=growing(8000),
+    params:
+        run=recorded("torch"),
+        code=code("measure_word"),
+        options=options(
+            {
+                "nets": last_checkpoints(),
+                "explain": config["heatmaps"]["net"],
+                "word": config["heatmaps"]["word"],
+                "position": config["heatmaps"]["word_position"],
+                "height": config["heatmaps"]["word_height"],
+                "seed": config["seed"],
+            }
+        ),
+    message:
+        "Drawing a word into every test image"
+    shell:
+        "{params.run} {input.script} --images {input.images} {params.options}"
+        " --table {output.table} --relevance {output.relevance} --figure {output.figure} &> {log}"
 
 
 rule plot_heatmaps:
@@ -337,11 +393,11 @@ rule plot_heatmaps:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("plot_heatmaps"),
     message:
         "Drawing figure {wildcards.figure}"
     shell:
-        "{params.python} {input.script} --figure {wildcards.figure} --images {input.images}"
+        "{params.run} {input.script} --figure {wildcards.figure} --images {input.images}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance}"
         " --predictions {input.predictions} --out {output.figure} &> {log}"

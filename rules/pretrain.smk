@@ -16,14 +16,14 @@ rule build_pretrained:
     resources:
         mem_mb=growing(4000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("build_net"),
         settings=net_settings,
         start=lambda wildcards, input: options({"start": input.get("start") or None}),
     message:
         "Building {wildcards.name}"
     shell:
-        "{params.python} {input.script} {params.settings} {params.start} --out {output} &> {log}"
+        "{params.run} {input.script} {params.settings} {params.start} --out {output} &> {log}"
 
 
 rule pretrain_phase:
@@ -50,13 +50,15 @@ rule pretrain_phase:
         mem_mb=growing(16000),
         runtime=growing(1440),
     params:
-        python=lambda wildcards: launcher(config["pretrained"][wildcards.name]["gpus"]),
+        run=recorded(
+            "torch", lambda wildcards: config["pretrained"][wildcards.name]["gpus"]
+        ),
         code=code("train_phase"),
         settings=chestxray14_phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
     shell:
-        "{params.python} {input.script} --images {input.images} --split {input.split}"
+        "{params.run} {input.script} --images {input.images} --split {input.split}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 
@@ -81,12 +83,12 @@ rule publish_pretrained:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("publish_pretrained"),
     message:
         "Publishing {wildcards.name}"
     shell:
-        "{params.python} {input.script} --checkpoint {input.checkpoint}"
+        "{params.run} {input.script} --checkpoint {input.checkpoint}"
         " --histories {input.histories} --out {output.net} --history {output.history} &> {log}"
 
 
@@ -108,7 +110,7 @@ rule load_chexnet:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("load_chexnet"),
         settings=lambda wildcards: options(
             {
@@ -119,7 +121,7 @@ rule load_chexnet:
     message:
         "Loading Zech's CheXNet"
     shell:
-        "{params.python} {input.script} --checkpoint {input.checkpoint} {params.settings}"
+        "{params.run} {input.script} --checkpoint {input.checkpoint} {params.settings}"
         " --out {output.net} &> {log}"
 
 
@@ -147,7 +149,7 @@ rule evaluate_findings:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("evaluate_findings"),
         options=lambda wildcards: options(
             {
@@ -161,5 +163,5 @@ rule evaluate_findings:
     message:
         "Evaluating {wildcards.name} on ChestX-ray14's test images"
     shell:
-        "{params.python} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} {input.script} --net {input.net} --images {input.images}"
         " --split {input.split} {params.options} --out {output} &> {log}"

@@ -31,7 +31,7 @@ rule collect_replicates:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("collect_replicates"),
         folder=subpath(output.summary, parent=True),
         options=options(
@@ -40,5 +40,5 @@ rule collect_replicates:
     message:
         "Comparing replicates"
     shell:
-        "{params.python} {input.script} {params.options} --folder {params.folder}"
+        "{params.run} {input.script} {params.options} --folder {params.folder}"
         " --figure {output.figure} &> {log}"

@@ -23,13 +23,13 @@ rule count_images:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("count_images"),
         paper=as_json(config["paper"]["counts"]),
     message:
         "Counting images beside the paper's numbers"
     shell:
-        "{params.python} {input.script} --chestxray14 {input.chestxray14}"
+        "{params.run} {input.script} --chestxray14 {input.chestxray14}"
         " --archives {input.archives} --duplicates {input.duplicates} --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
         " --paper {params.paper} --out {output} &> {log}"
 
@@ -71,7 +71,7 @@ rule write_tables:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("write_tables"),
         folder=subpath(output.summary, parent=True),
         nets=options(
@@ -88,7 +88,7 @@ rule write_tables:
     message:
         "Writing tables 1 to 3"
     shell:
-        "{params.python} {input.script} --results results {params.nets} --paper {params.paper}"
+        "{params.run} {input.script} --results results {params.nets} --paper {params.paper}"
         " --out {params.folder} &> {log}"
 
 
@@ -111,13 +111,13 @@ rule plot_accuracies:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("plot_accuracies"),
         nets=options({"nets": list(config["nets"])}),
     message:
         "Plotting figure 1"
     shell:
-        "{params.python} {input.script} --results results {params.nets}"
+        "{params.run} {input.script} --results results {params.nets}"
         " --out {output.figure} &> {log}"
 
 
@@ -138,7 +138,7 @@ rule compare_nets:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("compare_nets"),
         predictions=options(
             {
@@ -150,7 +150,7 @@ rule compare_nets:
     message:
         "Comparing the nets with each other"
     shell:
-        "{params.python} {input.script} {params.predictions} --out {output} &> {log}"
+        "{params.run} {input.script} {params.predictions} --out {output} &> {log}"
 
 
 rule compare_published:
@@ -178,7 +178,7 @@ rule compare_published:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("compare_published"),
         folder=subpath(output.published, parent=True),
         results=subpath(output.published, ancestor=2),
@@ -195,5 +195,5 @@ rule compare_published:
     message:
         "Comparing the nets with published ones"
     shell:
-        "{params.python} {input.script} --results {params.results} {params.options}"
+        "{params.run} {input.script} --results {params.results} {params.options}"
         " --published {params.published} --out {params.folder} &> {log}"

@@ -19,14 +19,14 @@ rule build_net:
     resources:
         mem_mb=growing(4000),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("build_net"),
         settings=net_settings,
         start=lambda wildcards, input: options({"start": input.get("start") or None}),
     message:
         "Building {wildcards.net}"
     shell:
-        "{params.python} {input.script} {params.settings} {params.start} --out {output} &> {log}"
+        "{params.run} {input.script} {params.settings} {params.start} --out {output} &> {log}"
 
 
 rule train_phase:
@@ -56,13 +56,13 @@ rule train_phase:
         mem_mb=growing(16000),
         runtime=growing(720),
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("train_phase"),
         settings=covid19_phase_settings,
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"
     shell:
-        "{params.python} {input.script} --train {input.train} --val {input.val}"
+        "{params.run} {input.script} --train {input.train} --val {input.val}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 
@@ -84,9 +84,9 @@ rule plot_training:
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=recorded("torch"),
         code=code("plot_training"),
     message:
         "Plotting the training of {wildcards.trained}"
     shell:
-        "{params.python} {input.script} --histories {input.histories} --out {output} &> {log}"
+        "{params.run} {input.script} --histories {input.histories} --out {output} &> {log}"

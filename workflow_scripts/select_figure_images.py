@@ -13,9 +13,8 @@ import pandas as pd
 from cxr.arrays import save_images
 from cxr.covid19 import BOX
 from cxr.decoding import read_grey
-from cxr.images import cover, to_square
+from cxr.images import cover, draw_word, to_square
 from cxr.logs import InputError, parser, user_errors
-from PIL import ImageDraw, ImageFont
 
 
 def select_figure_images(folder, split, text_boxes, size, word, position, height, out):
@@ -48,15 +47,6 @@ def choose_covid19(images, boxes, word):
 def choose_normal(images, boxes):
     clear = images[~images.isin(boxes.image)]
     return (clear if clear.size else images).iloc[0]
-
-
-def draw_word(image, word, position, height):
-    """Copy of a grey PIL image with the word in white; position and height are shares of it."""
-    drawn = image.copy()
-    left, top = (share * length for share, length in zip(position, image.size, strict=True))
-    font = ImageFont.load_default(size=height * image.height)
-    ImageDraw.Draw(drawn).text((left, top), word, fill=255, font=font)
-    return drawn
 
 
 if __name__ == "__main__":

@@ -1,0 +1,122 @@
+"""What a word does to the nets: drawn into every test image, as figure 4 does into one.
+
+The images are those with their own words covered; the word is drawn in white at the nets' size.
+Writes
+
+TABLE: a row per net, class of the images and output: n, mean sigmoid without the word and with it,
+  the mean of the paired changes with its 95 % bootstrap interval, and changed decisions (of the
+  images of the class);
+RELEVANCE: of the net --explain, a row per class: the share of the relevance for the decision
+  (positive, conserving LRP) that falls on the word's box, with its interval, and the box's share of
+  the area, which relevance spread at random would have there;
+FIGURE: the changes of each net's COVID-19 sigmoid.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from cxr.arrays import LabelledImages, open_by_class
+from cxr.audits import plot_intervals
+from cxr.devices import take_device
+from cxr.files import write_table
+from cxr.images import draw_word, word_box
+from cxr.logs import InputError, pair, parser, progress, user_errors
+from cxr.lrp import relevance_maps
+from cxr.metrics import BOOTSTRAP_SAMPLES, interval
+from cxr.nets import load_net
+from cxr.prediction import predict_logits
+from PIL import Image
+
+METHOD = "preset_a_flat_conserving"
+
+
+def measure_word(nets, images, explain, word, position, height, seed, table, relevance, figure):
+    if explain not in nets:
+        raise InputError(f"--explain {explain}: no such net among {list(nets)}")
+    device = take_device()
+    rng = np.random.default_rng(seed)
+    rows = []
+    for name, path in progress(nets.items(), "nets"):
+        net, description = load_net(path)
+        clear = open_by_class(images, description["outputs"])
+        worded = with_word(clear, word, position, height)
+        logits = [predict_logits(net.to(device), data, device) for data in (clear, worded)]
+        rows += changes(name, clear, logits, rng)
+        if name == explain:
+            decisions = logits[1].argmax(axis=1)
+            maps, _ = relevance_maps(net, worded.arrays[0], decisions, METHOD, device)
+            box = word_box(clear.shape[0], word, position, height)
+            write_table(relevance, shares_on(box, maps, clear, rng))
+    columns = ["net", "class", "output", "n", "without", "with", "change", "change_low"]
+    found = pd.DataFrame(rows, columns=[*columns, "change_high", "changed_decisions"])
+    write_table(table, found)
+    covid19 = found[found.output == "covid19"]
+    plot_intervals(
+        figure, covid19.net + ", " + covid19["class"], covid19.change, covid19.change_low,
+        covid19.change_high, f"change of the COVID-19 sigmoid by {word}", (0, "none"),
+    )  # fmt: skip
+
+
+def with_word(data, word, position, height):
+    """The images with the word drawn in."""
+    squares = (Image.fromarray(square) for square in data.pixels(np.arange(len(data))))
+    pixels = np.stack([np.asarray(draw_word(square, word, position, height)) for square in squares])
+    n = len(data)
+    return LabelledImages(
+        [pixels], np.zeros(n, int), np.arange(n), data.labels, data.outputs, data.images
+    )
+
+
+def changes(name, data, logits, rng):
+    """Rows of the table: a net's paired changes, by class of the images and output."""
+    without, worded = (1 / (1 + np.exp(-values.astype(np.float64))) for values in logits)
+    flipped = without.argmax(axis=1) != worded.argmax(axis=1)
+    for number, class_name in enumerate(data.outputs):
+        of_class = data.labels[:, number] == 1
+        n = int(of_class.sum())
+        drawn = rng.integers(n, size=(BOOTSTRAP_SAMPLES, n))
+        for place, output in enumerate(data.outputs):
+            before, after = without[of_class, place], worded[of_class, place]
+            change = after - before
+            bounds = interval(change[drawn].mean(axis=1))
+            means = (before.mean(), after.mean(), change.mean())
+            yield name, class_name, output, n, *means, *bounds, int(flipped[of_class].sum())
+
+
+def shares_on(box, maps, data, rng):
+    """Share of the positive relevance of maps (n, s, s) that falls on a box, by class."""
+    left, top, right, bottom = box
+    positive = np.maximum(maps, 0)
+    total = positive.sum(axis=(1, 2))
+    on_box = positive[:, top:bottom, left:right].sum(axis=(1, 2))
+    shares = np.divide(on_box, total, out=np.full(len(maps), np.nan), where=total > 0)
+    area = (right - left) * (bottom - top) / maps[0].size
+    rows = []
+    for number, name in enumerate(data.outputs):
+        found = shares[(data.labels[:, number] == 1) & np.isfinite(shares)]
+        drawn = rng.choice(found, (BOOTSTRAP_SAMPLES, len(found))).mean(axis=1)
+        rows.append((name, len(found), found.mean(), *interval(drawn), area))
+    columns = ["class", "n", "share_on_word", "share_low", "share_high", "share_of_area"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument(
+        "--nets", type=pair(Path), nargs="+", required=True, metavar="NET=SAFETENSORS"
+    )
+    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
+    arguments.add_argument("--explain", required=True, help="net whose relevance is measured")
+    arguments.add_argument("--word", required=True)
+    arguments.add_argument(
+        "--position", type=float, nargs=2, required=True, help="left, top: shares of the image"
+    )
+    arguments.add_argument("--height", type=float, required=True, help="share of the image")
+    arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--relevance", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
+    chosen = vars(arguments.parse_args())
+    with user_errors():
+        measure_word(**chosen | {"nets": dict(chosen["nets"])})

@@ -1,0 +1,60 @@
+"""Where a result is from: the jobs that made it, their settings and machines, and the sources.
+
+Start it in the folder that holds results/. Prints the job of each of the given results and, below
+it, those of all files that it was made from; a job that was printed before only by its name.
+"""
+
+from pathlib import Path
+
+from cxr.logs import InputError, parser, user_errors
+from cxr.provenance import FOLDER, read_sidecars, sha256_of, step_of
+
+
+def trace(results, depth):
+    made_by = {path: sidecar for sidecar in read_sidecars() for path in sidecar["outputs"]}
+    seen = set()
+    for result in results:
+        if result not in made_by:
+            raise InputError(f"{result}: no job in {FOLDER} made it")
+        if not Path(result).exists() or sha256_of(result) != made_by[result]["outputs"][result]:
+            print(f"warning: {result} is no longer what that job made: see verify.py")
+        show(result, made_by, seen, "", depth)
+
+
+def show(path, made_by, seen, indent, depth):
+    """Print a file with its job, and what that was made from."""
+    sidecar = made_by.get(path)
+    if sidecar is None:
+        print(f"{indent}{path}")
+        return
+    first = next(iter(sidecar["outputs"]))
+    again = first in seen
+    seen.add(first)
+    print(f"{indent}{path}  sha256 {sidecar['outputs'][path]}{'  (see above)' if again else ''}")
+    if again or depth == 0:
+        return
+    indent += "    "
+    machine, code = sidecar["machine"], sidecar["code"]
+    gpus = ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in machine["gpus"])
+    job = f", SLURM job {sidecar['slurm_job_id']}" if sidecar["slurm_job_id"] else ""
+    changed = " with changes" if code["changed"] else ""
+    print(f"{indent}{' '.join(sidecar['command'])}")
+    print(
+        f"{indent}{sidecar['started']}, {sidecar['seconds']} s, {sidecar['peak_memory_mb']} MB, on "
+        f"{machine['host']} ({machine['cpu']}; {gpus or 'no GPU'}){job}, commit "
+        f"{code['commit']}{changed}"
+    )
+    for name, digest in sidecar["inputs"].items():
+        if name in made_by:
+            show(name, made_by, seen, indent, depth - 1)
+        elif name != step_of(sidecar):
+            print(f"{indent}{name}  sha256 {digest}")
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("results", nargs="+", help="such as results/tables/table3.csv")
+    arguments.add_argument("--depth", type=int, default=-1, help="jobs to go back, at most")
+    chosen = arguments.parse_args()
+    with user_errors():
+        trace(chosen.results, chosen.depth)

@@ -1,0 +1,263 @@
+"""Describe a run as an RO-Crate of the Provenance Run Crate profile, from its jobs' sidecars.
+
+Start it in the folder that holds results/, which becomes the crate: results/ro-crate-metadata.json
+(https://w3id.org/ro/wfrun/provenance) names the workflow, each job with its step, inputs and
+outputs, and their sha256. Writes, too, jobs.csv: a row per job (output, step, started, seconds,
+peak_memory_mb, host, gpu, slurm_job_id, commit, changed), and copies of the Snakefile and of the
+configuration as it was, all overlays applied.
+"""
+
+import json
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+import pandas as pd
+from cxr.files import write_table, write_whole
+from cxr.logs import parser, user_errors
+from cxr.provenance import read_sidecars, step_of
+from rocrate.model.contextentity import ContextEntity
+from rocrate.model.file import File
+from rocrate.rocrate import ROCrate
+
+PROFILES = {
+    "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
+    "https://w3id.org/ro/wfrun/workflow/0.5": "Workflow Run Crate",
+    "https://w3id.org/ro/wfrun/provenance/0.5": "Provenance Run Crate",
+    "https://w3id.org/workflowhub/workflow-ro-crate/1.0": "Workflow RO-Crate",
+}
+NAME = "COVID-19 detection on chest X-rays: a reproduction of Bassi & Attux 2020"
+RESULTS = Path("results")
+
+
+def write_crate(snakefile, config, snakemake_version, jobs, out_config, out_snakefile):
+    sidecars = sorted(read_sidecars(), key=lambda sidecar: sidecar["started"])
+    write_table(jobs, pd.DataFrame([row_of(sidecar) for sidecar in sidecars]))
+    write_whole(out_config, json.dumps(config, indent=1) + "\n")
+    shutil.copyfile(snakefile, out_snakefile)
+
+    crate = ROCrate(version="1.1")
+    crate.name = NAME
+    crate.description = "Results of a run, with every job that made them."
+    crate.license = "See README.md of the workflow: data, weights and code have their own licences."
+    crate.root_dataset["conformsTo"] = [
+        crate.add(
+            ContextEntity(
+                crate,
+                profile,
+                {"@type": "CreativeWork", "name": name, "version": profile.rpartition("/")[2]},
+            )
+        )
+        for profile, name in PROFILES.items()
+    ]
+    crate.metadata.extra_contexts.append(
+        {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
+    )
+    files = Files(crate)
+    workflow = add_workflow(crate, out_snakefile)
+    steps = add_steps(crate, workflow, sidecars)
+    actions = [add_action(crate, files, sidecar, steps) for sidecar in sidecars]
+    add_run(crate, files, workflow, sidecars, actions, steps, out_config, snakemake_version)
+    for path in (jobs, out_config):
+        files.add(str(path), None)
+    crate.metadata.write(RESULTS)
+
+
+def row_of(sidecar):
+    """A job as a row of jobs.csv."""
+    machine, code = sidecar["machine"], sidecar["code"]
+    return {
+        "output": next(iter(sidecar["outputs"])),
+        "step": Path(step_of(sidecar)).stem,
+        "started": sidecar["started"],
+        "seconds": sidecar["seconds"],
+        "peak_memory_mb": sidecar["peak_memory_mb"],
+        "host": machine["host"],
+        "gpu": ", ".join(gpu["name"] for gpu in machine["gpus"]),
+        "slurm_job_id": sidecar["slurm_job_id"],
+        "commit": code["commit"],
+        "changed": code["changed"],
+    }
+
+
+class Files:
+    """The crate's files, each added once."""
+
+    def __init__(self, crate):
+        self.crate, self.known = crate, {}
+
+    def add(self, path, digest):
+        """The entity of a file: part of the crate below results/, else named with its sha256."""
+        if path not in self.known:
+            properties = {"name": Path(path).name} | ({"sha256": digest} if digest else {})
+            inside = path.removeprefix("results/")
+            if inside == path:
+                properties |= {"@type": "CreativeWork", "alternateName": path}
+                entity = ContextEntity(self.crate, f"#{quote(path)}", properties)
+            elif Path(path).is_dir():
+                properties["@type"] = "Dataset"
+                entity = ContextEntity(self.crate, f"{quote(inside)}/", properties)
+            else:
+                entity = File(self.crate, None, inside, properties=properties)
+            self.known[path] = self.crate.add(entity)
+            if inside != path and Path(path).is_dir():
+                self.crate.root_dataset.append_to("hasPart", entity)
+        return self.known[path]
+
+
+def add_workflow(crate, snakefile):
+    language = crate.add(
+        ContextEntity(
+            crate,
+            "https://w3id.org/workflowhub/workflow-ro-crate#snakemake",
+            {
+                "@type": "ComputerLanguage",
+                "name": "Snakemake",
+                "identifier": {"@id": "https://doi.org/10.12688/f1000research.29032.2"},
+                "url": {"@id": "https://snakemake.readthedocs.io"},
+            },
+        )
+    )
+    properties = {
+        "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+        "name": NAME,
+        "programmingLanguage": language,
+    }
+    place = str(snakefile.relative_to(RESULTS))
+    workflow = crate.add(ContextEntity(crate, place, properties))
+    crate.root_dataset.append_to("hasPart", workflow)
+    crate.mainEntity = workflow
+    return workflow
+
+
+def add_steps(crate, workflow, sidecars):
+    """{script: (its tool, its step)}, a tool and a step for each script that ran."""
+    steps = {}
+    for position, name in enumerate(dict.fromkeys(Path(step_of(s)).name for s in sidecars)):
+        tool = crate.add(
+            ContextEntity(crate, f"#tool-{name}", {"@type": "SoftwareApplication", "name": name})
+        )
+        step = crate.add(
+            ContextEntity(
+                crate,
+                f"#step-{name}",
+                {"@type": "HowToStep", "position": str(position), "workExample": tool},
+            )
+        )
+        workflow.append_to("hasPart", tool)
+        workflow.append_to("step", step)
+        steps[name] = tool, step
+    return steps
+
+
+def add_action(crate, files, sidecar, steps):
+    """The action that one job was."""
+    first = next(iter(sidecar["outputs"]))
+    tool, _ = steps[Path(step_of(sidecar)).name]
+    started = datetime.fromisoformat(sidecar["started"])
+    ended = started + timedelta(seconds=round(sidecar["seconds"]))
+    machine, code = sidecar["machine"], sidecar["code"]
+    properties = {
+        "@type": "CreateAction",
+        "name": f"{Path(step_of(sidecar)).stem}: {first}",
+        "description": f"{' '.join(sidecar['command'])} on {machine['host']} ({machine['cpu']}), "
+        f"commit {code['commit']}{' with changes' if code['changed'] else ''}",
+        "instrument": tool,
+        "startTime": sidecar["started"],
+        "endTime": ended.isoformat(),
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+        "object": [files.add(path, digest) for path, digest in sidecar["inputs"].items()],
+        "result": [
+            files.add(path, digest)
+            for path, digest in sidecar["outputs"].items()
+            if path not in sidecar["temporary"]
+        ],
+    }
+    return crate.add(ContextEntity(crate, f"#job-{quote(first)}", properties))
+
+
+def add_run(crate, files, workflow, sidecars, actions, steps, config, version):
+    """The run as a whole, and that Snakemake organised it."""
+    made = {path for sidecar in sidecars for path in sidecar["outputs"]}
+    sources = {
+        path: digest
+        for sidecar in sidecars
+        for path, digest in sidecar["inputs"].items()
+        if path not in made
+    }
+    kept = {
+        path: digest
+        for sidecar in sidecars
+        for path, digest in sidecar["outputs"].items()
+        if path not in sidecar["temporary"] and path.startswith("results/")
+    }
+    times = {
+        "startTime": actions[0]["startTime"],
+        "endTime": max(action["endTime"] for action in actions),
+    }
+    inputs = [files.add(path, digest) for path, digest in sources.items()]
+    run = crate.add(
+        ContextEntity(
+            crate,
+            "#run",
+            {
+                "@type": "CreateAction",
+                "name": "Run of the workflow",
+                "instrument": workflow,
+                "actionStatus": "http://schema.org/CompletedActionStatus",
+                "object": [files.add(str(config), None), *inputs],
+                "result": [files.add(path, digest) for path, digest in kept.items()],
+                **times,
+            },
+        )
+    )
+    crate.root_dataset.append_to("mentions", run)
+    engine = crate.add(
+        ContextEntity(
+            crate,
+            "#snakemake",
+            {"@type": "SoftwareApplication", "name": "Snakemake", "softwareVersion": version},
+        )
+    )
+    controls = [
+        crate.add(
+            ContextEntity(
+                crate,
+                f"#control-{number}",
+                {
+                    "@type": "ControlAction",
+                    "name": f"Snakemake starts {action['name']}",
+                    "instrument": steps[Path(step_of(sidecar)).name][1],
+                    "object": action,
+                },
+            )
+        )
+        for number, (sidecar, action) in enumerate(zip(sidecars, actions, strict=True))
+    ]
+    crate.add(
+        ContextEntity(
+            crate,
+            "#organisation",
+            {
+                "@type": "OrganizeAction",
+                "name": "Run of Snakemake",
+                "instrument": engine,
+                "object": controls,
+                "result": run,
+                **times,
+            },
+        )
+    )
+
+
+if __name__ == "__main__":
+    arguments = parser(__doc__)
+    arguments.add_argument("--snakefile", type=Path, required=True)
+    arguments.add_argument("--config", type=json.loads, required=True, help="JSON")
+    arguments.add_argument("--snakemake-version", required=True)
+    arguments.add_argument("--jobs", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--out-config", type=Path, required=True, help="JSON to write")
+    arguments.add_argument("--out-snakefile", type=Path, required=True, help="copy to write")
+    with user_errors():
+        write_crate(**vars(arguments.parse_args()))
