@@ -3,6 +3,7 @@
 # make test-slurm  the study and a cluster's faults on a private SLURM; 45 minutes
 # make env    the environment that snakemake runs in: .venv
 # make report results/report.zip of the real study
+# make verify whether results/ are what their sidecars say
 # make lock   pins of the environments anew, from envs/*.in
 
 SHELL := bash
@@ -14,7 +15,7 @@ DEMO := --directory demo --prioritize results/netC/heatmaps/heatmaps.csv \
   --configfile profiles/demo.yaml
 python_of = .venvs/$(1)-$(shell sha256sum envs/$(1).txt | cut -c1-12)/bin/python
 
-.PHONY: env demo report test test-slurm lint lock
+.PHONY: env demo report verify test test-slurm lint lock
 
 env: .venv/.complete
 
@@ -35,6 +36,9 @@ demo: env
 
 report: env
 	$(SNAKEMAKE) all --report results/report.zip
+
+verify:
+	$(call python_of,torch) workflow_scripts/verify_results.py
 
 lint: env
 	.venv/bin/ruff check .

@@ -22,11 +22,11 @@ include: "rules/replicates.smk"
 
 
 localrules:
+    study,
     all,
 
 
-rule all:
-    default_target: True
+rule study:
     input:
         "results/data/counts.csv",
         "results/data/covid19/class_leaks.csv",
@@ -58,3 +58,13 @@ rule all:
         f"results/figures/randomised_{config['heatmaps']['net']}.svg",
         "results/tables/word.csv",
         "results/replicates/summary.csv" if config["replicates"] else [],
+
+
+include: "rules/provenance.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        rules.study.input,
+        "results/ro-crate-metadata.json",

@@ -16,6 +16,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
 from snakemake.io import is_flagged
+from snakemake import __version__ as snakemake_version
 
 # The workflow's own files, seen from the folder it works in: `--directory` may move that, and
 # relative paths keep results valid when both are copied elsewhere.

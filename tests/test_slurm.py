@@ -61,7 +61,7 @@ class Run:
         """Wait until so many epochs are trained; returns the SLURM job."""
         history = (self.folder / TARGET).with_name("history.csv")
         self.cluster.wait(
-            "no epoch is trained", lambda: history.exists() and len(read(history)) >= epochs, 120
+            "no epoch is trained", lambda: history.exists() and len(read(history)) >= epochs, 300
         )
         return self.cluster.run("squeue", "--noheader", "--format=%A").split()[0]
 

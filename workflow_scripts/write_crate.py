@@ -10,6 +10,7 @@ configuration as it was, all overlays applied.
 import json
 import shutil
 from datetime import datetime, timedelta
+from mimetypes import guess_type
 from pathlib import Path
 from urllib.parse import quote
 
@@ -99,6 +100,7 @@ class Files:
                 properties["@type"] = "Dataset"
                 entity = ContextEntity(self.crate, f"{quote(inside)}/", properties)
             else:
+                properties["encodingFormat"] = guess_type(path)[0] or "application/octet-stream"
                 entity = File(self.crate, None, inside, properties=properties)
             self.known[path] = self.crate.add(entity)
             if inside != path and Path(path).is_dir():
@@ -135,9 +137,13 @@ def add_steps(crate, workflow, sidecars):
     """{script: (its tool, its step)}, a tool and a step for each script that ran."""
     steps = {}
     for position, name in enumerate(dict.fromkeys(Path(step_of(s)).name for s in sidecars)):
-        tool = crate.add(
-            ContextEntity(crate, f"#tool-{name}", {"@type": "SoftwareApplication", "name": name})
-        )
+        version = next(s["code"]["commit"] for s in sidecars if Path(step_of(s)).name == name)
+        properties = {
+            "@type": "SoftwareApplication",
+            "name": name,
+            "softwareVersion": version or "unknown",
+        }
+        tool = crate.add(ContextEntity(crate, f"#tool-{name}", properties))
         step = crate.add(
             ContextEntity(
                 crate,

@@ -10,14 +10,14 @@ from cxr.logs import InputError, parser, user_errors
 from cxr.provenance import FOLDER, read_sidecars, sha256_of, step_of
 
 
-def trace(results, depth):
+def trace_result(results, depth):
     made_by = {path: sidecar for sidecar in read_sidecars() for path in sidecar["outputs"]}
     seen = set()
     for result in results:
         if result not in made_by:
             raise InputError(f"{result}: no job in {FOLDER} made it")
         if not Path(result).exists() or sha256_of(result) != made_by[result]["outputs"][result]:
-            print(f"warning: {result} is no longer what that job made: see verify.py")
+            print(f"warning: {result} is no longer what that job made: see verify_results.py")
         show(result, made_by, seen, "", depth)
 
 
@@ -57,4 +57,4 @@ if __name__ == "__main__":
     arguments.add_argument("--depth", type=int, default=-1, help="jobs to go back, at most")
     chosen = arguments.parse_args()
     with user_errors():
-        trace(chosen.results, chosen.depth)
+        trace_result(chosen.results, chosen.depth)

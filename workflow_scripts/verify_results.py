@@ -13,7 +13,7 @@ from cxr.logs import InputError, parser, progress, user_errors
 from cxr.provenance import FOLDER, read_sidecars, sha256_of
 
 
-def verify(folder, threads):
+def verify_results(folder, threads):
     sidecars = read_sidecars(folder)
     gone = {path for sidecar in sidecars for path in sidecar["temporary"]}
     made = {path for sidecar in sidecars for path in sidecar["outputs"]}
@@ -67,4 +67,4 @@ if __name__ == "__main__":
     arguments.add_argument("--threads", type=int, default=2)
     chosen = arguments.parse_args()
     with user_errors():
-        verify(chosen.sidecars, chosen.threads)
+        verify_results(chosen.sidecars, chosen.threads)

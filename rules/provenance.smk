@@ -1,0 +1,34 @@
+"""Where results are from: what a run was, from the sidecars that all jobs leave."""
+
+
+rule write_crate:
+    input:
+        results=rules.study.input,
+        script=script("write_crate"),
+        env=environment("torch"),
+    output:
+        crate="results/ro-crate-metadata.json",
+        jobs=report(
+            "results/provenance/jobs.csv",
+            category="6 Provenance",
+            labels={"what": "jobs"},
+            caption="captions/jobs.rst",
+        ),
+        config="results/provenance/config.json",
+        snakefile="results/provenance/Snakefile",
+    log:
+        "results/logs/write_crate.log",
+    conda:
+        "../envs/torch.yaml"
+    params:
+        python=python("torch"),
+        code=code("write_crate"),
+        snakefile=str(HERE / "Snakefile"),
+        config=as_json(config),
+        version=snakemake_version,
+    message:
+        "Describing the run as an RO-Crate"
+    shell:
+        "{params.python} {input.script} --snakefile {params.snakefile} --config {params.config}"
+        " --snakemake-version {params.version} --jobs {output.jobs}"
+        " --out-config {output.config} --out-snakefile {output.snakefile} &> {log}"
