@@ -57,6 +57,7 @@ rule study:
         f"results/{config['heatmaps']['net']}/heatmaps/test_set.csv",
         f"results/figures/randomised_{config['heatmaps']['net']}.svg",
         "results/tables/word.csv",
+        f"results/{config['heatmaps']['net']}/gallery.html",
         "results/replicates/summary.csv" if config["replicates"] else [],
 
 

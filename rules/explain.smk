@@ -313,6 +313,37 @@ rule randomise_weights:
         " {params.options} --table {output.table} --figure {output.figure} &> {log}"
 
 
+rule write_gallery:
+    input:
+        net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
+        edited="results/data/covid19/test_edited.npy",
+        edited_table="results/data/covid19/test_edited.csv",
+        unedited="results/data/covid19/test_unedited.npy",
+        unedited_table="results/data/covid19/test_unedited.csv",
+        predictions="results/{net}/predictions.csv",
+        script=script("write_gallery"),
+        env=environment("torch"),
+    output:
+        page="results/{net}/gallery.html",
+        pictures=directory("results/{net}/gallery"),
+    log:
+        "results/logs/write_gallery/{net}.log",
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        gpu=1,
+        mem_mb=growing(8000),
+    params:
+        run=recorded("torch"),
+        code=code("write_gallery"),
+    message:
+        "Writing the gallery of {wildcards.net}'s test images"
+    shell:
+        "{params.run} {input.script} --net {input.net} --edited {input.edited}"
+        " --unedited {input.unedited} --predictions {input.predictions} --out {output.page}"
+        " --pictures {output.pictures} &> {log}"
+
+
 rule measure_word:
     input:
         nets=list(last_checkpoints().values()),

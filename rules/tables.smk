@@ -66,6 +66,7 @@ rule write_tables:
             labels={"what": "Table 3: metrics"},
             caption="captions/table3.rst",
         ),
+        headline="results/tables/headline.csv",  # of the report's first page
     log:
         "results/logs/write_tables.log",
     conda:

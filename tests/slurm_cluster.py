@@ -19,6 +19,8 @@ import time
 from getpass import getuser
 from pathlib import Path
 
+from debian import install
+
 PACKAGES = "slurmctld slurmd slurmdbd slurm-client slurm-wlm-basic-plugins munge"
 PACKAGES += " mariadb-server-core mariadb-client-core"
 # In the order in which they start.
@@ -127,7 +129,7 @@ class Cluster:
 
     def start(self):
         """Start what isn't running; returns when the node takes jobs."""
-        install_packages()
+        install(PACKAGES, (*DAEMONS, "sbatch"))
         self.configure()
         for daemon in DAEMONS:
             self.start_daemon(daemon)
@@ -242,25 +244,6 @@ class Cluster:
             if time.monotonic() > end:
                 raise TimeoutError(problem)
             time.sleep(0.2)
-
-
-def install_packages():
-    """Install SLURM and a database from Debian's packages; their daemons aren't started."""
-    path = os.environ["PATH"] + ":/usr/sbin:/sbin"
-    if all(shutil.which(name, path=path) for name in (*DAEMONS, "sbatch")):
-        return
-    root = [] if os.geteuid() == 0 else ["sudo"]
-    policy = "/usr/sbin/policy-rc.d"  # what Debian asks before a package starts its daemon
-    kept = os.path.exists(policy)
-    if not kept:
-        write = f"printf '#!/bin/sh\\nexit 101\\n' > {policy} && chmod +x {policy}"
-        subprocess.run([*root, "sh", "-c", write], check=True)
-    apt = [*root, "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq"]
-    subprocess.run([*apt, "update"], check=True)
-    install = [*apt, "install", "--yes", "--no-install-recommends", *PACKAGES.split()]
-    subprocess.run(install, check=True, stdout=subprocess.DEVNULL)
-    if not kept:
-        subprocess.run([*root, "rm", policy], check=True)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ TARGET = "results/netF/phase1/checkpoint.safetensors"
 # Rules that ask for a GPU; of audits, those that are given nets.
 GPU_RULES = {
     "train_phase", "pretrain_phase", "predict", "calibrate", "evaluate_findings",
-    "explain_test_set", "check_heatmaps", "randomise_weights",
+    "explain_test_set", "check_heatmaps", "randomise_weights", "measure_word", "write_gallery",
 }  # fmt: skip
 GPU_AUDITS = {"regions", "adults"}
 

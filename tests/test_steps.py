@@ -81,9 +81,11 @@ def test_jobs_spread_over_gpus(monkeypatch, tmp_path):
     monkeypatch.setattr(devices, "_held", [])
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda number: None)
-    monkeypatch.setattr(
-        torch.cuda, "get_device_properties", lambda number: SimpleNamespace(uuid=f"gpu{number}")
-    )
+
+    def properties(device):
+        return SimpleNamespace(uuid=f"gpu{getattr(device, 'index', device)}", name="GPU")
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", properties)
     assert [devices.take_device().index for _ in range(5)] == [0, 1, 0, 1, 0]
     devices._held[2].release()
     assert devices.take_device().index == 0

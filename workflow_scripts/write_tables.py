@@ -1,4 +1,4 @@
-"""Tables 1 to 3 of the paper, ours beside theirs, and a summary of all nets.
+"""Tables 1 to 3 of the paper, ours beside theirs, a summary of all nets, and headline.csv to read.
 
 --results holds a folder per net with confusion.csv, metrics.csv and summary.csv. The paper
 prints table 2 and 3 for nets A and C; for others its columns are empty.
@@ -22,6 +22,17 @@ def write_tables(results, architectures, processes, paper, out):
     summary["paper_accuracy"] = summary.net.map(printed)
     write_table(out / "summary.csv", summary)
 
+    headline = {
+        "net": summary.net,
+        "right": [f"{row.n - row.errors} of {row.n}" for row in summary.itertuples()],
+        "accuracy": with_interval(summary, "accuracy"),
+        "macro AUROC": with_interval(summary, "macro_auc"),
+        "accuracy in the paper": [
+            f"{v:.3f}" if v == v else "not printed" for v in summary.paper_accuracy
+        ],
+    }
+    write_table(out / "headline.csv", pd.DataFrame(headline))
+
     table1 = pd.DataFrame({"net": nets})
     table1["architecture"] = table1.net.map(architectures)
     table1["training_process"] = table1.net.map(processes)
@@ -39,6 +50,14 @@ def write_tables(results, architectures, processes, paper, out):
     for number, score in enumerate(SCORES):
         table3[f"paper_{score}"] = theirs(table3, printed, paper["metrics"], number)
     write_table(out / "table3.csv", table3)
+
+
+def with_interval(table, score):
+    """A score and its 95 % interval as text, for each row."""
+    columns = (table[score], table[f"{score}_low"], table[f"{score}_high"])
+    return [
+        f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in zip(*columns, strict=True)
+    ]
 
 
 def stack(results, nets, name):

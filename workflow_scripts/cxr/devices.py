@@ -31,7 +31,7 @@ def take_device(precision="fp32"):
     torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel per tensor
     torch.backends.fp32_precision = "tf32" if precision == "tf32" else "ieee"
     device = _free_device()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "no GPU"
+    name = torch.cuda.get_device_properties(device).name if device.type == "cuda" else "no GPU"
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     print(f"device: {device} ({name}), CUDA_VISIBLE_DEVICES={visible}", flush=True)
     return device
