@@ -427,6 +427,34 @@ def test_report_is_clicked_through(report):
         page.get_by_text("jobs", exact=True).first.wait_for()
 
 
+@pytest.mark.parametrize("width", [1200, 400])
+def test_gallery_is_clicked_through(study, width):
+    rows = [row for row in read(study / "results/netC/predictions.csv") if row["phase"] == "3"]
+    wrong = {
+        version: sum(row["class"] != row["predicted"] for row in rows if row["version"] == version)
+        for version in ("edited", "unedited")
+    }
+    with opened(study / "results/netC/gallery.html", width) as page:
+        cards, pictures = page.locator("article"), page.locator("figure img")
+        assert cards.count() == 12 and pictures.count() == 24
+        page.select_option("#output", "covid19")
+        page.select_option("#method", "preset_a_flat")
+        assert pictures.nth(1).get_attribute("src") == "gallery/0_preset_a_flat_covid19.png"
+        pictures.nth(1).scroll_into_view_if_needed()
+        loaded = "image => image.decode().then(() => image.naturalWidth)"
+        assert pictures.nth(1).evaluate(loaded) == 64
+        page.uncheck("#heatmap")
+        assert pictures.count() == 12
+        page.check("#errors")
+        assert cards.count() == wrong["edited"]
+        page.select_option("#version", "unedited")
+        assert cards.count() == wrong["unedited"]
+        page.uncheck("#errors")
+        page.select_option("#class", "normal")
+        assert cards.count() == 4
+        assert page.inner_text("#count") == "4 of 12 images"
+
+
 def test_every_job_has_its_sidecar(study):
     made = {row["output"] for row in read(study / "results/provenance/jobs.csv")}
     assert len(made) == len(list((study / "results/provenance/jobs").rglob("*.json")))
