@@ -28,12 +28,12 @@ def gallery(tmp_path):
             tmp_path / f"{version}.npy", pixels, pd.DataFrame({"image": NAMES, "class": CLASSES})
         )
 
-    def write(names=NAMES):
+    def write(names=NAMES, classes=CLASSES):
         rows = [
             {"image": name, "class": true, "version": version, "phase": 1, "predicted": "covid19"}
             | dict(zip(CLASSES, (0.1, 0.2, 0.7 + place / 10), strict=True))
             for version in ("edited", "unedited")
-            for place, (name, true) in enumerate(zip(names, CLASSES, strict=True))
+            for place, (name, true) in enumerate(zip(names, classes, strict=True))
         ]
         pd.DataFrame(rows).to_csv(tmp_path / "predictions.csv", index=False)
         net, page = save_start(tmp_path, "resnet18"), tmp_path / "netA" / "gallery.html"
@@ -51,7 +51,7 @@ def test_page_holds_every_image_with_both_versions(gallery):
     assert [image["image"] for image in data["images"]] == NAMES, "and none ends the script"
     assert [image["class"] for image in data["images"]] == CLASSES
     assert data["images"][1]["unedited"] == {"predicted": "covid19", "sigmoids": [0.1, 0.2, 0.8]}
-    assert data["pictures"] == pictures.name
+    assert (data["net"], data["pictures"]) == ("netA", pictures.name)
     expected = {f"{n}_{version}.png" for n in range(3) for version in ("edited", "unedited")}
     expected |= {f"{n}_{m}_{c}.png" for n in range(3) for m in METHODS for c in CLASSES}
     assert {path.name for path in pictures.iterdir()} == expected
@@ -65,14 +65,30 @@ def test_heatmaps_hide_nothing_where_nothing_is_relevant(gallery):
     assert colours[..., 3].max() == 255 and colours[..., 3].min() < 50
 
 
-def test_same_input_gives_the_same_bytes(gallery):
+def test_same_input_gives_the_same_files(gallery):
     _, pictures = gallery()
     files = [pictures.parent / "gallery.html", *sorted(pictures.iterdir())]
     before = [path.read_bytes() for path in files]
+    (pictures / "9_edited.png").touch()
     gallery()
+    assert sorted(pictures.iterdir()) == files[1:], "nothing of the run before"
     assert [path.read_bytes() for path in files] == before
 
 
-def test_predictions_of_other_images_are_refused(gallery):
-    with pytest.raises(InputError, match="other images than"):
-        gallery(["x", *NAMES[1:]])
+def test_pictures_are_there_whole_or_not_at_all(gallery, tmp_path, monkeypatch):
+    def fail(*_):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("write_gallery.draw_relevance", fail)
+    with pytest.raises(RuntimeError, match="no memory"):
+        gallery()
+    assert list((tmp_path / "netA").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "changes", [{"names": ["x", *NAMES[1:]]}, {"names": NAMES[::-1]}, {"classes": CLASSES[::-1]}]
+)
+def test_predictions_of_other_images_are_refused(gallery, tmp_path, changes):
+    with pytest.raises(InputError, match="other edited images or classes than"):
+        gallery(**changes)
+    assert not (tmp_path / "netA").exists()

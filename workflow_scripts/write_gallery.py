@@ -2,11 +2,14 @@
 
 The page opens from disk, without a server. Its pictures, in the folder --pictures: each image
 with its words covered and not, and the relevance of every class by both methods (of the edited
-image, in PyTorch), to be laid over it. Image names and numbers are in the page as JSON.
+image, in PyTorch), to be laid over it. Image names and numbers are in the page as JSON. InputError
+if the predictions are of other images, in another order or of other classes.
 """
 
 import json
 import os
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from cxr.arrays import open_images
 from cxr.devices import take_device
 from cxr.files import write_whole
 from cxr.heatmaps import colour_limit
-from cxr.logs import InputError, parser, user_errors
+from cxr.logs import InputError, parser, progress, user_errors
 from cxr.lrp import METHODS, relevance_maps
 from cxr.metrics import final_predictions, read_predictions
 from cxr.nets import load_net
@@ -26,12 +29,13 @@ PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Test images of NET</title>
+<title>Test images</title>
 <style>
 body { font: 15px/1.4 sans-serif; margin: 0; color: #222 }
 header { padding: 0.8em 1em; max-width: 60em }
-form { position: sticky; top: 0; z-index: 1; background: #fff; border-bottom: 1px solid #ccc;
+form { background: #fff; border-bottom: 1px solid #ccc;
   padding: 0.5em 1em; display: flex; flex-wrap: wrap; gap: 0.4em 1.2em; align-items: center }
+@media (min-width: 50em) { form { position: sticky; top: 0; z-index: 1 } }
 main { display: grid; grid-template-columns: repeat(auto-fill, minmax(15em, 1fr)); gap: 1em;
   padding: 1em }
 article { border: 1px solid #ccc; padding: 0.6em }
@@ -42,11 +46,12 @@ figure img + img { position: absolute; inset: 0 }
 h2 { font-size: 1em; margin: 0.4em 0; overflow-wrap: anywhere }
 p { margin: 0.2em 0 }
 .wrong { color: #b00; font-weight: bold }
-td { padding: 0 0.6em 0 0 }
+td, th { padding: 0 0.6em 0 0; font-weight: normal; text-align: left }
+th { white-space: nowrap }
 meter { width: 5em }
 </style>
 <header>
-<h1>Test images of NET</h1>
+<h1>Test images</h1>
 <p><strong>Research only. Not a medical device.</strong> Red speaks for the class, blue against
 it. Read the conserving heatmaps: the others, as iNNvestigate ships the method, hardly depend on
 what the net has learnt. Heatmaps are of the images with their words covered.</p>
@@ -61,15 +66,18 @@ what the net has learnt. Heatmaps are of the images with their words covered.</p
 <label>Class <select id="class"><option value="">all</option></select></label>
 <label><input type="checkbox" id="errors"> errors alone</label>
 <output id="count"></output>
+<output id="note"></output>
 </form>
 <main></main>
 <script type="application/json" id="data">DATA</script>
 <script>
 const data = JSON.parse(document.getElementById("data").textContent);
 const control = name => document.getElementById(name);
+const words = name => name.replaceAll("_", " ");
+document.title = document.querySelector("h1").textContent = `Test images of ${data.net}`;
 for (const list of ["output", "class"])
-  for (const name of data.classes) control(list).add(new Option(name.replace("_", " "), name));
-for (const name of data.methods) control("method").add(new Option(name.replaceAll("_", " "), name));
+  for (const name of data.classes) control(list).add(new Option(words(name), name));
+for (const name of data.methods) control("method").add(new Option(words(name), name));
 control("method").value = data.methods.at(-1);
 
 function element(name, text, parent, properties = {}) {
@@ -91,16 +99,18 @@ function card(image, number) {
   if (control("heatmap").checked && version === "edited") {
     const output = control("output").value;
     const shown = output === "decision" ? found.predicted : output;
-    picture(`${control("method").value}_${shown}`).alt = `relevance for ${shown}`;
+    picture(`${control("method").value}_${shown}`).alt = `relevance for ${words(shown)}`;
   }
   element("h2", image.image, article);
-  element("p", `is ${image.class}, called ${found.predicted}`, article,
+  const decision = `is ${words(image.class)}, called ${words(found.predicted)}`;
+  element("p", error ? `Wrong: ${decision}` : decision, article,
     { className: error ? "wrong" : "" });
   const table = element("table", "", article);
   data.classes.forEach((name, place) => {
     const row = element("tr", "", table);
-    element("td", name, row);
-    element("meter", "", element("td", "", row), { value: found.sigmoids[place] });
+    element("th", words(name), row, { scope: "row" });
+    element("meter", "", element("td", "", row), {
+      value: found.sigmoids[place], ariaLabel: `sigmoid of ${words(name)}` });
     element("td", found.sigmoids[place].toFixed(4), row);
   });
 }
@@ -112,6 +122,8 @@ function draw() {
     (!control("errors").checked ||
       image[control("version").value].predicted !== image.class));
   shown.forEach(([image, number]) => card(image, number));
+  control("note").textContent = control("version").value === "edited" ? "" :
+    "No heatmaps here: they are of the images with their words covered.";
   control("count").textContent = `${shown.length} of ${data.images.length} images`;
 }
 
@@ -124,22 +136,24 @@ draw();
 
 def write_gallery(net, edited, unedited, predictions, out, pictures):
     table = read_predictions(predictions)
-    versions = {
-        "edited": (open_images(edited), final_predictions(table, "edited")),
-        "unedited": (open_images(unedited), final_predictions(table, "unedited")),
-    }
-    for (_, images), of_version in versions.values():
-        if list(images.image) != list(of_version.image):
-            raise InputError(f"{predictions}: other images than {edited} and {unedited}")
+    opened, decided = {}, []
+    for version, path in (("edited", edited), ("unedited", unedited)):
+        opened[version], images = open_images(path)
+        rows = final_predictions(table, version)
+        if not np.array_equal(rows[["image", "class"]], images[["image", "class"]]):
+            raise InputError(f"{predictions}: other {version} images or classes than {path}")
+        decided.append(rows.to_dict("records"))
+    if [row["image"] for row in decided[0]] != [row["image"] for row in decided[1]]:
+        raise InputError(f"{unedited}: other images than {edited}, or in another order")
     loaded, description = load_net(net)
     classes = description["outputs"]
-    pictures.mkdir(parents=True, exist_ok=True)
-    for version, ((pixels, _), _) in versions.items():
-        for number, square in enumerate(pixels):
-            Image.fromarray(square).save(pictures / f"{number}_{version}.png")
-    draw_relevance(loaded, versions["edited"][0][0], classes, pictures)
-    rows = zip(*(of.to_dict("records") for _, of in versions.values()), strict=True)
+    with whole_folder(pictures) as folder:
+        for version, pixels in opened.items():
+            for number, square in enumerate(progress(pixels, version)):
+                Image.fromarray(square).save(folder / f"{number}_{version}.png")
+        draw_relevance(loaded, opened["edited"], classes, folder)
     data = {
+        "net": out.parent.name,
         "classes": classes,
         "methods": list(METHODS),
         "pictures": os.path.relpath(pictures, out.parent),
@@ -150,22 +164,36 @@ def write_gallery(net, edited, unedited, predictions, out, pictures):
                     "predicted": row["predicted"],
                     "sigmoids": [round(row[name], 6) for name in classes],
                 }
-                for version, row in zip(versions, (one, other), strict=True)
+                for version, row in (("edited", one), ("unedited", other))
             }
-            for one, other in rows
+            for one, other in zip(*decided, strict=True)
         ],
     }
     text = json.dumps(data, indent=0).replace("<", "\\u003c")
-    write_whole(out, PAGE.replace("NET", out.parent.name).replace("DATA", text))
+    write_whole(out, PAGE.replace("DATA", text))
+
+
+@contextmanager
+def whole_folder(path):
+    """An empty folder to write to that replaces `path` when the block ends well."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        shutil.rmtree(path, ignore_errors=True)
+        unfinished.replace(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def draw_relevance(net, pixels, classes, folder):
-    """A PNG for each image, method and class, the clearer the weaker the relevance."""
+    """A PNG for each image, method and class, the more transparent the weaker the relevance."""
     device = take_device()
     for method in METHODS:
         for number, name in enumerate(classes):
             maps, _ = relevance_maps(net, pixels, np.full(len(pixels), number), method, device)
-            for place, relevance in enumerate(maps):
+            for place, relevance in enumerate(progress(maps, f"{method}, {name}")):
                 limit = colour_limit(relevance)
                 scale = ScalarMappable(Normalize(-limit, limit), cmap="bwr")
                 colours = scale.to_rgba(relevance, bytes=True)
