@@ -15,7 +15,6 @@ import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 from snakemake.exceptions import WorkflowError
-from snakemake.io import is_flagged
 from snakemake import __version__ as snakemake_version
 
 # The workflow's own files, seen from the folder it works in: `--directory` may move that, and
@@ -245,16 +244,17 @@ def python(name):
     return "python" if CONDA else str(environment_path(name) / "bin/python")
 
 
-def recorded(name, processes=lambda wildcards: 1):
+def recorded(name, processes=lambda wildcards: 1, temporary=()):
     """Parameter `run` of a rule: runs its script in an environment, and notes in a sidecar what was
-    made from what; in so many processes that train one net, where they are several."""
+    made from what; in so many processes that train one net, where they are several. temporary: names
+    of outputs that are not kept."""
 
     def command(wildcards, input, output):
         n = processes(wildcards)
         lists = {
             "inputs": [path for path in input if not path.endswith(".complete")],
             "outputs": list(output),
-            "temporary": [path for path in output if is_flagged(path, "temp")],
+            "temporary": [output[name] for name in temporary],
         }
         torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {n} --"
         return " ".join(
@@ -264,6 +264,7 @@ def recorded(name, processes=lambda wildcards: 1):
                 *(
                     f"--{key} {' '.join(map(shlex.quote, paths))}"
                     for key, paths in lists.items()
+                    if paths
                 ),
                 f"-- {python(name)}",
                 *([torchrun] if n > 1 else []),

@@ -54,8 +54,9 @@ rule download:
 
 rule download_covid19:
     input:
+        # A folder has no sum: its age alone must not ask for everything anew.
         local=[
-            source["local"]
+            ancient(source["local"])
             for source in config["sources"]["covid19"]
             if "local" in source
         ],

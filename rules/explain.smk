@@ -20,7 +20,7 @@ rule export_onnx:
     resources:
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
+        run=recorded("torch", temporary=["keras_source"]),
         code=code("export_onnx"),
     message:
         "Exporting {wildcards.net} as ONNX"

@@ -1,4 +1,4 @@
-"""A trained net on own X-rays: the same numbers as the workflow's, and files of all kinds."""
+"""Predictions of a user's own X-rays are those of the workflow, whatever they are stored as."""
 
 import csv
 import hashlib
@@ -13,218 +13,416 @@ import pytest
 
 torch = pytest.importorskip("torch")
 import pandas as pd  # noqa: E402
-import predict_images as step  # noqa: E402
+import predict_images as script  # noqa: E402
+from cxr import conversion, reading  # noqa: E402
 from cxr.arrays import open_by_class, save_images  # noqa: E402
-from cxr.conversion import export  # noqa: E402
 from cxr.decoding import read_grey  # noqa: E402
 from cxr.images import to_square  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
-from cxr.nets import load_net  # noqa: E402
+from cxr.nets import load_net, save_net  # noqa: E402
 from cxr.prediction import predict_logits  # noqa: E402
+from cxr.provenance import sha256_of  # noqa: E402
 from PIL import Image  # noqa: E402
-from small_trainings import CLASSES, CPU, save_start  # noqa: E402
+from predict_images import predict_images  # noqa: E402
+from small_trainings import CLASSES, CPU, new_net  # noqa: E402
 
-SIZE = 32
+SIZE = 64
+PATIENT = "Muster^Erika"
+# Runs the script as where no PyTorch is installed.
+WITHOUT_TORCH = """
+import os, runpy, sys
+sys.modules["torch"] = None
+sys.argv = sys.argv[1:]
+sys.path.insert(0, os.path.dirname(sys.argv[0]))
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def publish(folder, architecture="resnet18"):
+    """The files of publish_net that are needed, for a new net."""
+    folder.mkdir(parents=True)
+    description = {"architecture": architecture, "outputs": CLASSES, "image_size": SIZE}
+    net = new_net(architecture).eval()
+    save_net(folder / "model.safetensors", net, description)
+    conversion.export(net, description, folder / "model.onnx")
+    sums = {name: sha256_of(folder / name) for name in ("model.safetensors", "model.onnx")}
+    (folder / "model.json").write_text(json.dumps(description | {"sha256": sums}))
+    return folder
 
 
 @pytest.fixture(scope="module")
 def net(tmp_path_factory):
-    """A folder with a net as publish_net writes it, and its temperature."""
-    folder = tmp_path_factory.mktemp("net")
-    path = save_start(folder, "resnet18").rename(folder / "model.safetensors")
-    model, description = load_net(path)
-    export(model, description, folder / "model.onnx")
-    sums = {
-        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        for name in ("model.safetensors", "model.onnx")
-    }
-    (folder / "model.json").write_text(json.dumps(description | {"sha256": sums}))
-    (folder / "calibration.csv").write_text("calibration,temperature\nbefore,1\nafter,2\n")
-    return folder
+    return publish(tmp_path_factory.mktemp("results") / "netC")
 
 
-def radiograph(seed=0, size=(90, 80)):
-    """Something with a bright middle and dark corners."""
-    y, x = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j]
-    noise = np.random.default_rng(seed).integers(0, 30, (size[1], size[0]))
-    return Image.fromarray((200 * np.exp(-2 * (x**2 + y**2)) + noise).astype(np.uint8))
+def chest(height=90, width=100, seed=0):
+    """What a chest X-ray is to the rules: a bright body with dark lungs, uint8 (h, w)."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    pixels = np.where(x**2 + (y - 0.3) ** 2 < 0.9, 180, 10)
+    for side in (-0.45, 0.45):
+        pixels[((x - side) / 0.3) ** 2 + (y / 0.6) ** 2 < 1] = 60
+    noise = np.random.default_rng(seed).integers(-10, 10, pixels.shape)
+    return (pixels + noise).clip(0, 255).astype(np.uint8)
 
 
-def predict(images, net, out, **options):
-    chosen = {"backend": None, "heatmaps": False, "split": None, "threads": 1} | options
-    step.predict_images(images, net, out, **chosen)
-    return pd.read_csv(out / "predictions.csv", keep_default_na=False)
+def save(path, pixels=None, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(chest() if pixels is None else pixels).save(path, **options)
+    return path
 
 
-def test_same_numbers_as_the_workflow_s(net, tmp_path):
-    paths = []
-    for number in range(3):
-        paths.append(tmp_path / f"{number}.png")
-        radiograph(number).save(paths[-1])
-    table = predict(paths, net, tmp_path / "out")
-    pixels = np.stack([to_square(read_grey(path), SIZE) for path in paths])
-    names = pd.DataFrame({"image": [path.name for path in paths], "class": CLASSES})
-    save_images(tmp_path / "set.npy", pixels, names)
-    model, _ = load_net(net / "model.safetensors")
-    logits = predict_logits(model, open_by_class(tmp_path / "set.npy", CLASSES), CPU)
-    assert table[CLASSES].to_numpy() == pytest.approx(1 / (1 + np.exp(-logits)), abs=1e-6)
-    assert table.decision.tolist() == [CLASSES[place] for place in logits.argmax(axis=1)]
-    calibrated = table[[f"calibrated_{name}" for name in CLASSES]].to_numpy()
-    assert calibrated == pytest.approx(1 / (1 + np.exp(-logits / 2)), abs=1e-6)
+def run(given, net, out, **options):
+    """Predict without heatmaps: rows of the JSON by file."""
+    predict_images(given, net, out, **{"heatmaps": False} | options)
+    rows = json.loads((out / "predictions.json").read_text())["images"]
+    return {row["file"]: row for row in rows}
 
 
-def test_onnxruntime_alone_gives_the_same(net, tmp_path):
-    """Where PyTorch can't be imported, and nothing but the ONNX file and its JSON is there."""
-    alone = tmp_path / "net"
-    alone.mkdir()
-    for name in ("model.onnx", "model.json"):
-        (alone / name).write_bytes((net / name).read_bytes())
-    radiograph().save(tmp_path / "a.png")
-    with_torch = predict([tmp_path / "a.png"], net, tmp_path / "torch")
-    script = Path(step.__file__)
-    blocked = f"""
-import runpy, sys
-sys.modules["torch"] = sys.modules["torchvision"] = None
-sys.path.insert(0, {str(script.parent)!r})
-sys.argv = [{str(script)!r}, "a.png", "--net", "net", "--out", "onnx"]
-runpy.run_path({str(script)!r}, run_name="__main__")
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", blocked], cwd=tmp_path, text=True, capture_output=True
+def command(*words, blocked=False):
+    start = ["-c", WITHOUT_TORCH] if blocked else []
+    return subprocess.run(
+        [sys.executable, *start, script.__file__, *words], capture_output=True, text=True
     )
-    assert run.returncode == 0, run.stderr
-    assert "Research only, not a medical device." in run.stderr
-    assert "no heatmaps" in run.stderr
-    table = pd.read_csv(tmp_path / "onnx/predictions.csv")
-    assert table[CLASSES].to_numpy() == pytest.approx(with_torch[CLASSES].to_numpy(), abs=1e-4)
-    assert table.calibrated_normal.isna().all(), "no calibration.csv, no calibrated values"
 
 
-def test_bad_files_stop_nothing_and_names_don_t_collide(net, tmp_path):
-    for place in ("x", "y"):
-        (tmp_path / "in" / place).mkdir(parents=True)
-        radiograph(size=(64, 64)).save(tmp_path / f"in/{place}/a.jpg")
-    (tmp_path / "in/x/broken.png").write_bytes(b"no image")
-    (tmp_path / "in/notes.txt").write_text("no image by its name")
-    images = [tmp_path / "in", tmp_path / "missing.png"]
-    table = predict(images, net, tmp_path / "out", heatmaps=True)
-    assert [Path(name).name for name in table.file] == [
-        "a.jpg",
-        "broken.png",
-        "a.jpg",
-        "missing.png",
+def test_sigmoids_are_the_workflows(net, tmp_path):
+    """Of 20 images, more than a batch, prepared as prepare_covid19 does."""
+    files = [save(tmp_path / f"{seed}.png", chest(seed=seed)) for seed in range(20)]
+    squares = np.stack([to_square(read_grey(path), SIZE) for path in files])
+    table = {"image": [path.name for path in files], "class": CLASSES[:1] * 20}
+    save_images(tmp_path / "prepared.npy", squares, pd.DataFrame(table))
+    loaded, _ = load_net(net / "model.safetensors")
+    data = open_by_class(tmp_path / "prepared.npy", CLASSES)
+    expected = predict_logits(loaded, data, CPU)
+    rows = run(files, net, tmp_path / "out", backend="torch")
+    found = np.array([list(rows[str(path)]["sigmoids"].values()) for path in files])
+    np.testing.assert_allclose(found, 1 / (1 + np.exp(-expected)), atol=1e-6)
+    decisions = [rows[str(path)]["decision"] for path in files]
+    assert decisions == [CLASSES[number] for number in expected.argmax(axis=1)]
+
+
+def test_backends_agree(net, tmp_path, capsys):
+    path = save(tmp_path / "a.png")
+    rows = [
+        run([path], net, tmp_path / name, backend=name, heatmaps=True)[str(path)]
+        for name in ("torch", "onnxruntime")
     ]
-    assert (table.error != "").tolist() == [False, True, False, True]
-    assert (table.decision != "").tolist() == [True, False, True, False]
-    pictures = sorted(path.name for path in (tmp_path / "out/heatmaps").iterdir())
-    assert pictures == ["00000_a.png", "00002_a.png"]
-    record = json.loads((tmp_path / "out/predictions.json").read_text())
-    assert record["note"] == "Research only, not a medical device."
-    assert [row["file"] for row in record["images"]] == table.file.tolist()
+    for output in CLASSES:
+        assert rows[0]["sigmoids"][output] == pytest.approx(rows[1]["sigmoids"][output], abs=1e-4)
+    assert rows[0]["heatmap"] == "heatmaps/a.png" and rows[1]["heatmap"] is None
+    assert (tmp_path / "torch" / "heatmaps" / "a.png").stat().st_size > 1000
+    assert capsys.readouterr().err.count("no heatmaps: they need PyTorch") == 1
 
 
-@pytest.mark.parametrize("paths", [["broken.png"], ["empty"]])
-def test_nothing_to_predict_is_one_line(net, tmp_path, paths):
-    (tmp_path / "broken.png").write_bytes(b"no image")
+def test_onnxruntime_alone_is_enough(net, tmp_path):
+    path, out = save(tmp_path / "a.png"), tmp_path / "out"
+    done = command(path, "--net", net, "--out", out, blocked=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[0] == script.NOTE
+    record = json.loads((out / "predictions.json").read_text())
+    assert record["backend"] == "onnxruntime" and record["note"] == script.NOTE
+    assert not (out / "heatmaps").exists()
+    done = command(path, "--net", net, "--out", out, "--backend", "torch", blocked=True)
+    assert done.returncode == 1 and "error: the net can't be run: torch: " in done.stderr
+
+
+def test_help_says_what_it_is_not():
+    assert script.NOTE.lower() in command("--help").stdout.lower()
+
+
+def test_table_and_record_say_the_same(net, tmp_path):
+    path, out = save(tmp_path / "a.png", chest(40, 40)), tmp_path / "out"
+    row = run([path], net, out)[str(path)]
+    with open(out / "predictions.csv", newline="") as file:
+        (line,) = csv.DictReader(file)
+    assert list(line) == [
+        "file", *CLASSES, *(f"calibrated_{name}" for name in CLASSES),
+        "decision", "warnings", "error", "heatmap",
+    ]  # fmt: skip
+    assert {name: float(line[name]) for name in CLASSES} == row["sigmoids"]
+    assert line["decision"] == row["decision"]
+    assert line["warnings"] == "; ".join(row["warnings"]) != ""
+    assert line["calibrated_covid19"] == line["error"] == ""
+
+
+@pytest.mark.parametrize("fitted", [True, False])
+def test_calibrated_values(tmp_path, fitted):
+    net = publish(tmp_path / "netC")
+    text = f"calibration,temperature,fitted\nbefore,1.0,False\nafter,2.0,{fitted}\n"
+    (net / "calibration.csv").write_text(text)
+    path = save(tmp_path / "a.png")
+    row = run([path], net, tmp_path / "out")[str(path)]
+    if not fitted:
+        assert row["calibrated"] is None
+        return
+    for output, sigmoid in row["sigmoids"].items():
+        expected = 1 / (1 + np.exp(-np.log(sigmoid / (1 - sigmoid)) / 2))
+        assert row["calibrated"][output] == pytest.approx(expected)
+
+
+def test_bad_files_do_not_stop_others(net, tmp_path, capsys):
+    good = save(tmp_path / "good.png")
+    cut = tmp_path / "cut.png"
+    cut.write_bytes(good.read_bytes()[:-50])
+    words = tmp_path / "words.jpg"
+    words.write_text("no image")
+    rows = run([cut, tmp_path / "missing.png", words, good], net, tmp_path / "out")
+    errors = [row["error"] for row in rows.values()]
+    assert errors == [
+        "the PNG is cut short", "No such file or directory", "the file is no image", None
+    ]  # fmt: skip
+    assert rows[str(cut)]["decision"] is None and rows[str(good)]["decision"] in CLASSES
+    printed = capsys.readouterr().err
+    assert f"3 of 4 images can't be read, first {cut}: the PNG is cut short" in printed
+
+
+def test_nothing_predicted_is_one_line(net, tmp_path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"none of 1 files is a readable image|no image among"):
-        predict([tmp_path / path for path in paths], net, tmp_path / "out")
+    for given, message in (
+        (bad, f"1 of 1 images can't be read, first {bad}: the file is empty"),
+        (tmp_path / "empty", f"no image in {tmp_path / 'empty'}"),
+    ):
+        done = command(given, "--net", net, "--out", tmp_path / "out", "--backend", "onnxruntime")
+        assert done.returncode == 1
+        lines = [line for line in done.stderr.splitlines() if not line.startswith("no heatmaps")]
+        assert lines == [script.NOTE, f"error: {message}"]
 
 
-def warnings_of(image, net, folder, name="a.png", **options):
-    image.save(folder / name)
-    return predict([folder / name], net, folder / "out", **options).warnings[0]
+def test_folders_are_searched_and_names_do_not_collide(net, tmp_path, capsys):
+    xrays, out = tmp_path / "xrays", tmp_path / "xrays" / "out"
+    for place in ("one/a.png", "two/a.png", "two/deep/A.JPG", "two/b c.tif", "two/.hidden.png"):
+        save(xrays / place)
+    (xrays / "notes.txt").write_text("no image")
+    for _ in range(2):  # the second time, with heatmaps of the first below the folder
+        rows = run([xrays, xrays / "one" / "a.png"], net, out, heatmaps=True)
+        names = [str(Path(file).relative_to(xrays)) for file in rows]
+        assert names == ["one/a.png", "two/a.png", "two/b c.tif", "two/deep/A.JPG"]
+        found = [row["heatmap"] for row in rows.values()]
+        assert found == [f"heatmaps/{name}.png" for name in ("a", "a-2", "b_c", "A-3")]
+        assert all((out / name).exists() for name in found)
+        assert "1 files in folders skipped" in capsys.readouterr().err
 
 
-def test_doubts_are_said(net, tmp_path):
-    assert warnings_of(radiograph(), net, tmp_path) == ""
-    inverted = Image.fromarray(255 - np.asarray(radiograph()))
-    assert "may be inverted" in warnings_of(inverted, net, tmp_path)
-    assert "long for a chest X-ray" in warnings_of(radiograph(size=(200, 60)), net, tmp_path)
-    assert "hardly any contrast" in warnings_of(Image.new("L", (64, 64), 90), net, tmp_path)
-    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3)).astype(np.uint8)
-    assert "coloured" in warnings_of(Image.fromarray(noise), net, tmp_path)
-    sixteen = Image.fromarray(np.asarray(radiograph()).astype(np.uint16) * 257)
-    assert warnings_of(sixteen, net, tmp_path, "a.tiff") == ""
+def test_new_names():
+    names = {"x", "x-2"}
+    assert script.new_name(Path("X.png"), names) == "X-3"
+    assert script.new_name(Path("x-3.jpg"), names) == "x-3-2"
+    assert script.new_name(Path("a/..png"), names) == "image"
+    assert len(script.new_name(Path("ä" * 100 + ".png"), names).encode()) == 100
 
 
-def test_small_images_are_doubted():
-    grey = radiograph(size=(40, 40))
-    assert any("the net takes 224 x 224" in doubt for doubt in step.doubts(grey, grey, 224))
+@pytest.mark.parametrize(
+    ("pixels", "warning"),
+    [
+        (chest(), None),
+        (255 - chest(), "may be inverted"),
+        (chest(40, 50), "tiny: 50 x 40 pixels, the net takes 64"),
+        (chest(100, 230), "not of a chest X-ray's shape: 230 x 100"),
+        (np.full((90, 90), 70, np.uint8), "almost constant"),
+        (chest()[..., None] // np.array([1, 2, 4], np.uint8), "strong colour"),
+        (chest()[..., None].repeat(3, axis=2), None),
+    ],
+)
+def test_warnings(net, tmp_path, pixels, warning):
+    path = save(tmp_path / "a.png", pixels)
+    row = run([path], net, tmp_path / "out")[str(path)]
+    assert row["error"] is None
+    assert [text[: len(warning or "")] for text in row["warnings"]] == (
+        [warning] if warning else []
+    )
 
 
-def test_training_images_are_named(net, tmp_path):
-    radiograph().save(tmp_path / "a.png")
-    digest = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
-    with open(tmp_path / "split.csv", "w", newline="") as file:
-        csv.writer(file).writerows([("split", "sha256"), ("train", digest), ("test", "1")])
-    found = warnings_of(radiograph(), net, tmp_path, split=tmp_path / "split.csv")
-    assert found == "one of the images that the nets learnt from"
+def test_several_pictures_in_a_file(net, tmp_path):
+    pages = [Image.fromarray(chest(seed=1))]
+    path = save(tmp_path / "a.tif", save_all=True, append_images=pages)
+    row = run([path], net, tmp_path / "out")[str(path)]
+    assert row["warnings"] == ["several pictures in the file, the first was read"]
 
 
-def test_changed_weights_are_refused(net, tmp_path):
-    for path in net.iterdir():
-        (tmp_path / path.name).write_bytes(path.read_bytes())
-    with open(tmp_path / "model.safetensors", "ab") as file:
-        file.write(b"x")
-    radiograph().save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=r"not what model\.json says"):
-        predict([tmp_path / "a.png"], tmp_path, tmp_path / "out")
+def test_training_images_are_recognised(net, tmp_path):
+    seen, other = save(tmp_path / "a.png"), save(tmp_path / "b.png", chest(seed=1))
+    digest = hashlib.sha256(seen.read_bytes()).hexdigest()
+    split = tmp_path / "split.csv"
+    split.write_text(f"image,split,sha256\nx,train,{digest}\ny,test,{digest}\n")
+    rows = run([seen, other], net, tmp_path / "out", split=split)
+    assert rows[str(seen)]["warnings"] == ["the same file as a train image of the run"]
+    assert rows[str(other)]["warnings"] == []
+    split.write_text("image,split\nx,train\n")
+    with pytest.raises(InputError, match="no column 'sha256'"):
+        run([seen], net, tmp_path / "out", split=split)
 
 
-def test_folder_without_a_net(tmp_path):
-    with pytest.raises(InputError, match="--net takes a folder such as"):
-        predict([tmp_path], tmp_path, tmp_path / "out")
+def test_another_file_than_the_record_says_is_refused(tmp_path):
+    net = publish(tmp_path / "netC")
+    with open(net / "model.onnx", "ab") as file:
+        file.write(b"\0\0")
+    with pytest.raises(InputError, match=r"model\.onnx: its sha256"):
+        run([save(tmp_path / "a.png")], net, tmp_path / "out", backend="onnxruntime")
+    with pytest.raises(InputError, match="--net takes a folder"):
+        run([tmp_path / "a.png"], tmp_path / "netD", tmp_path / "out")
+
+
+def test_a_net_without_lrp_rules_is_predicted(tmp_path, capsys):
+    net = publish(tmp_path / "netC", "mobilenet_v2")
+    path = save(tmp_path / "a.png")
+    row = run([path], net, tmp_path / "out", heatmaps=True)[str(path)]
+    assert row["decision"] in CLASSES and row["heatmap"] is None
+    assert "no heatmaps: " in capsys.readouterr().err
 
 
 # DICOM
 
 
-def write_dicom(path, pixels, photometric="MONOCHROME2", view="PA", window=None):
-    """A DICOM file of grey uint16 pixels, with a patient's name in it."""
+def save_dicom(path, pixels, meaning="MONOCHROME2", **elements):
+    """A digital radiograph of Erika Muster; pixels unsigned (h, w) or (h, w, 3)."""
     pydicom = pytest.importorskip("pydicom")
-    meta = pydicom.dataset.FileMetaDataset()
-    meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-    meta.MediaStorageSOPClassUID = pydicom.uid.DigitalXRayImageStorageForPresentation
-    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
-    data = pydicom.Dataset()
-    data.file_meta = meta
-    data.PatientName, data.PatientID, data.ViewPosition = "Secret^Person", "42-SECRET", view
-    data.Rows, data.Columns = pixels.shape
-    data.SamplesPerPixel, data.PhotometricInterpretation = 1, photometric
-    data.BitsAllocated = data.BitsStored = 16
-    data.HighBit, data.PixelRepresentation = 15, 0
-    if window:
-        data.WindowCenter, data.WindowWidth = window
-    data.PixelData = pixels.astype("<u2").tobytes()
-    data.save_as(path, enforce_file_format=True)
+    from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian
+
+    dataset = pydicom.Dataset()
+    dataset.file_meta = pydicom.dataset.FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForPresentation
+    dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    dataset.PatientName, dataset.PatientID = PATIENT, "4711-PATIENT"
+    dataset.InstitutionName, dataset.PatientBirthDate = "Muster Hospital", "19640812"
+    dataset.Rows, dataset.Columns = pixels.shape[:2]
+    dataset.SamplesPerPixel = 3 if pixels.ndim == 3 else 1
+    dataset.PlanarConfiguration = 0
+    dataset.PhotometricInterpretation = meaning
+    dataset.BitsAllocated = dataset.BitsStored = 8 * pixels.dtype.itemsize
+    dataset.HighBit, dataset.PixelRepresentation = dataset.BitsStored - 1, 0
+    dataset.Modality, dataset.ViewPosition = "DX", "PA"
+    for name, value in elements.items():
+        setattr(dataset, name, value)
+    dataset.PixelData = pixels.tobytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    dataset.save_as(path, enforce_file_format=True)
     return path
 
 
-def test_dicom_is_read_as_it_is_meant_to_be_seen(tmp_path):
-    values = np.asarray(radiograph()).astype(np.uint16) * 16
-    plain, view = step.read_dicom(write_dicom(tmp_path / "a.dcm", values).read_bytes())
-    assert view == "PA"
-    grey = np.asarray(plain).astype(float)
-    assert np.corrcoef(grey.ravel(), values.ravel())[0, 1] > 0.999
-    assert (grey.min(), grey.max()) == (0, 255)
-    negative = write_dicom(tmp_path / "b.dcm", values.max() - values, "MONOCHROME1")
-    assert np.abs(np.asarray(step.read_dicom(negative.read_bytes())[0]) - grey).max() <= 1
-    window = (int(np.median(values)), 100)
-    narrow = write_dicom(tmp_path / "c.dcm", values, window=window)
-    shown = np.asarray(step.read_dicom(narrow.read_bytes())[0])
-    assert np.isin(shown, (0, 255)).mean() > 0.5 > np.isin(grey, (0, 255)).mean()
+def wide(pixels):
+    """uint8 as uint16 of the full range, as a 16-bit PNG has it."""
+    return pixels.astype(np.uint16) * 257
 
 
-def test_nothing_of_a_patient_gets_into_outputs(net, tmp_path):
-    values = np.asarray(radiograph()).astype(np.uint16) * 16
-    lateral = write_dicom(tmp_path / "a.dcm", values, view="LL")
-    (tmp_path / "cut.dcm").write_bytes(lateral.read_bytes()[:400])
-    files = [lateral, tmp_path / "cut.dcm"]
-    table = predict(files, net, tmp_path / "out", heatmaps=True)
-    assert table.warnings[0] == "view LL: the nets know frontal views alone"
-    assert "no readable DICOM image" in table.error[1]
-    for folder, _, names in os.walk(tmp_path / "out"):
-        for name in names:
-            content = Path(folder, name).read_bytes()
-            assert b"Secret" not in content and b"SECRET" not in content
+def table_of(values, first, bits):
+    pydicom = pytest.importorskip("pydicom")
+    item = pydicom.Dataset()
+    item.LUTDescriptor = [len(values), first, bits]
+    item.LUTData = [int(value) for value in values]
+    item["LUTDescriptor"].VR = item["LUTData"].VR = "US"
+    return [item]
+
+
+FULL = {"WindowCenter": 32768, "WindowWidth": 65536}
+VARIANTS = {
+    "8 bits": lambda path: save_dicom(path, chest(), WindowCenter=128, WindowWidth=256),
+    "16 bits": lambda path: save_dicom(path, wide(chest()), **FULL),
+    "several windows": lambda path: save_dicom(
+        path, wide(chest()), WindowCenter=[32768, 5], WindowWidth=[65536, 10]
+    ),
+    "MONOCHROME1": lambda path: save_dicom(path, wide(255 - chest()), "MONOCHROME1", **FULL),
+    "12 bits in a window": lambda path: save_dicom(
+        path, chest().astype(np.uint16) + 1000, BitsStored=12, HighBit=11,
+        WindowCenter=1128, WindowWidth=256,
+    ),
+    "rescaled": lambda path: save_dicom(
+        path, chest().astype(np.uint16), RescaleSlope=2, RescaleIntercept=-100,
+        WindowCenter=-100 + 255 + 0.5, WindowWidth=511,
+    ),
+    "VOI LUT": lambda path: save_dicom(
+        path, 255 - chest(), VOILUTSequence=table_of(np.arange(255, -1, -1), 0, 8)
+    ),
+    "colour": lambda path: save_dicom(path, chest()[..., None].repeat(3, axis=2), "RGB"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_dicom_is_read_as_the_picture_of_it(tmp_path, variant):
+    expected, *_ = reading.read_radiograph(save(tmp_path / "a.png"), SIZE)
+    pixels, warnings, _ = reading.read_radiograph(VARIANTS[variant](tmp_path / "a.dcm"), SIZE)
+    assert abs(pixels.astype(int) - expected).max() <= 1
+    assert warnings == []
+
+
+def test_dicom_without_a_window_is_stretched(tmp_path):
+    narrow = chest().astype(np.uint16) + 3000
+    pixels, *_ = reading.read_radiograph(save_dicom(tmp_path / "a.dcm", narrow), 90)
+    assert pixels.min() < 10 and pixels.max() > 245
+
+
+@pytest.mark.parametrize(
+    ("elements", "warning"),
+    [
+        ({"ViewPosition": "AP"}, None),
+        ({"ViewPosition": "LL"}, "lateral view (ViewPosition)"),
+        ({"ViewPosition": "LATERAL"}, "lateral view (ViewPosition)"),
+        ({"ViewPosition": "RLO"}, "not a frontal view (ViewPosition)"),
+        ({"ViewPosition": ""}, "view not known (no ViewPosition)"),
+        ({"Modality": "CT"}, "no radiograph by its Modality"),
+        ({"BurnedInAnnotation": "YES"}, "text burned in (BurnedInAnnotation), which heatmaps show"),
+    ],
+)
+def test_warnings_of_dicom(tmp_path, elements, warning):
+    path = save_dicom(tmp_path / "a.dcm", wide(chest()), **FULL, **elements)
+    assert reading.read_radiograph(path, SIZE)[1] == ([warning] if warning else [])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"Rows": 5000}, "pydicom can decode, stored as Explicit VR Little Endian"),
+        ({"NumberOfFrames": 2, "Rows": 45}, "DICOM of several frames"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "neither grey nor RGB"),
+        ({"WindowCenter": 1, "WindowWidth": 0}, "no DICOM image that pydicom can decode"),
+    ],
+)
+def test_unreadable_dicom(tmp_path, change, message):
+    path = save_dicom(tmp_path / "a.dcm", chest(), **change)
+    with pytest.raises(InputError, match=message):
+        reading.read_radiograph(path, SIZE)
+
+
+def test_a_picture_named_dicom(tmp_path):
+    pytest.importorskip("pydicom")
+    path = tmp_path / "a.dcm"
+    save(tmp_path / "a.png").rename(path)
+    with pytest.raises(InputError, match="no DICOM image"):
+        reading.read_radiograph(path, SIZE)
+
+
+def test_no_patient_data_gets_out(net, tmp_path):
+    """Of files that are read, with a mark alone for a suffix, and of one that can't be read."""
+    xrays, out = tmp_path / "xrays", tmp_path / "out"
+    save_dicom(xrays / "IM0001", wide(chest()), **FULL, ViewPosition="MUSTER LL")
+    save_dicom(xrays / "b.dcm", chest(), ViewPosition="MUSTER", StudyID=PATIENT)
+    save_dicom(xrays / "c.dcm", chest(), WindowWidth=0, WindowCenter=1)
+    (xrays / "notes").write_text("no DICOM")
+    done = command(xrays, "--net", net, "--out", out)
+    assert done.returncode == 0, done.stderr
+    files = [path for path in out.rglob("*") if path.is_file()]
+    assert len(files) == 4, "two tables, two heatmaps"
+    said = b"".join(path.read_bytes() for path in files) + (done.stdout + done.stderr).encode()
+    for word in (b"muster", b"erika", b"4711", b"19640812"):
+        assert word not in said.lower()
+    rows = json.loads((out / "predictions.json").read_text())["images"]
+    assert [Path(row["file"]).name for row in rows] == ["IM0001", "b.dcm", "c.dcm"]
+    assert rows[2]["error"].startswith("no DICOM image that pydicom can decode")
+
+
+def test_dicom_without_pydicom_says_what_to_install(net, tmp_path, monkeypatch):
+    good, path = save(tmp_path / "a.png"), save_dicom(tmp_path / "a.dcm", chest())
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    rows = run([path, good], net, tmp_path / "out")
+    assert rows[str(path)]["error"] == "DICOM needs pydicom: pip install pydicom"
+    assert rows[str(good)]["decision"] in CLASSES
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may list every folder")
+def test_a_closed_folder_is_reported(net, tmp_path):
+    good, closed = save(tmp_path / "a.png"), tmp_path / "closed"
+    closed.mkdir(mode=0)
+    rows = run([tmp_path], net, tmp_path / "out")
+    assert rows[str(closed)]["error"] and rows[str(good)]["decision"] in CLASSES

@@ -417,12 +417,19 @@ def test_first_page_of_the_report_has_scores_and_findings(study, report, width):
 
 
 def test_report_is_clicked_through(report):
+    shown = {
+        "1 Data": "image counts",
+        "2 Training": "training curves",
+        "3 Results": "Table 3: metrics",
+        "4 Explanation": "Heatmaps",
+        "5 Audits": "checklists",
+        "6 Provenance": "jobs",
+    }
     with opened(report) as page:
-        for category in ("1 Data", "2 Training", "3 Results", "4 Explanation", "5 Audits"):
+        for category, item in shown.items():
+            page.reload()
             page.get_by_text(category, exact=True).first.click()
-            page.wait_for_timeout(200)
-        page.get_by_text("6 Provenance", exact=True).first.click()
-        page.get_by_text("jobs", exact=True).first.wait_for()
+            page.get_by_text(item, exact=True).first.wait_for()
 
 
 @pytest.mark.parametrize("width", [1200, 400])
@@ -454,8 +461,10 @@ def test_gallery_is_clicked_through(study, width):
 
 
 def test_every_job_has_its_sidecar(study):
-    made = {row["output"] for row in read(study / "results/provenance/jobs.csv")}
-    assert len(made) == len(list((study / "results/provenance/jobs").rglob("*.json")))
+    made = [row["output"] for row in read(study / "results/provenance/jobs.csv")]
+    assert len(made) > 130
+    for output in made:
+        assert (study / f"results/provenance/jobs/{output.removeprefix('results/')}.json").exists()
     for path in ("results/netC/metrics.csv", "results/tables/table3.csv"):
         run = step(study, "trace_result.py", path)
         assert run.returncode == 0, run.stderr

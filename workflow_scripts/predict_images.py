@@ -1,116 +1,174 @@
-"""Try a trained net on X-rays of your own. Research only, not a medical device.
+"""Predict X-rays of your own with a trained net. Research only, not a medical device.
 
-IMAGE: PNG, JPEG, TIFF or DICOM files, or folders of them. --net: a folder with model.json and
-model.safetensors (needs PyTorch) or model.onnx (needs ONNX Runtime alone), as the workflow writes
-them; with calibration.csv beside, calibrated values, too. Images become the net's input as in
-training; words in them are not covered.
+IMAGE is a PNG, JPEG, TIFF or DICOM file, or a folder of such. --net is a folder with model.json
+and model.safetensors, for PyTorch, or model.onnx, for ONNX Runtime alone, as publish_net writes
+them; no other file of the run is needed. With a fitted calibration.csv beside them there are
+calibrated values, too. Images become the net's input as in training; no words are covered.
 
-Writes into --out: predictions.csv and predictions.json, a row per image (file, a sigmoid per class,
-calibrated_ ones, decision, warnings, error), and, with PyTorch, heatmaps/NUMBER_NAME.png, the
-conserving relevance for the decision. Nothing else of a DICOM file gets there than its pixels. A
-file that can't be read has an error instead of a decision, and stops nothing.
+Writes into --out, and names there the file, but nothing else that a DICOM file says:
+
+predictions.csv, predictions.json: a row per image: the sigmoid of each output, the calibrated
+    ones, the decision (the output with the largest), warnings, an error where the image can't be
+    read, and its heatmap;
+heatmaps/NAME.png: with PyTorch, the relevance of the decision (LRP, preset_a_flat_conserving).
+
+Warnings: a lateral or unknown view (DICOM alone says which), inverted-looking, tiny, of another
+shape, coloured or constant, the same file as an image of --split.
 """
 
 import csv
-import hashlib
-import io
 import json
+import os
+import re
 import sys
+from contextlib import contextmanager
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from cxr.decoding import UnreadableImage, decode, read_bytes, to_grey
-from cxr.files import whole, write_whole
-from cxr.images import normalise, to_square
+from cxr.files import whole
+from cxr.images import normalise
 from cxr.logs import InputError, parser, progress, user_errors
-from PIL import Image
+from cxr.provenance import sha256_of
+from cxr.reading import find_images, read_radiograph
 
 NOTE = "Research only, not a medical device."
-SUFFIXES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".dcm", ".dicom"}
-BATCH = 16
-FRONTAL = {"PA", "AP"}
 METHOD = "preset_a_flat_conserving"
+BATCH = 16  # images
+BACKENDS = {"torch": "model.safetensors", "onnxruntime": "model.onnx"}
 
 
-def predict_images(images, net, out, backend, heatmaps, split, threads):
-    print(NOTE, file=sys.stderr)
-    description = read_model(net)
-    model = load_backend(net, description, backend, threads)
-    temperature = read_temperature(net)
-    seen = read_training_sums(split)
-    outputs, size = description["outputs"], description["image_size"]
-    columns = ["file", *outputs, *(f"calibrated_{name}" for name in outputs)]
-    columns += ["decision", "warnings", "error"]
-    files = find(images)
-    n_decided, rows = 0, []
-    out.mkdir(parents=True, exist_ok=True)
-    with whole(out / "predictions.csv") as temporary, open(temporary, "w", newline="") as table:
-        writer = csv.DictWriter(table, columns)
-        writer.writeheader()
-        starts = range(0, len(files), BATCH)
-        for start in progress(starts, "batches"):
-            batch = [examine(path, size, seen) for path in files[start : start + BATCH]]
-            readable = [found for found in batch if "pixels" in found]
-            if readable:
-                decide(readable, model, outputs, temperature)
-                n_decided += len(readable)
-            if readable and heatmaps and model.explain:
-                draw(readable, model, outputs, out / "heatmaps", start, batch)
-            for found in batch:
-                found.pop("pixels", None)
-                row = {name: found.get(name, "") for name in columns}
-                writer.writerow(row | {"warnings": "; ".join(found["warnings"])})
-                rows.append({name: found.get(name) for name in columns})
-    record = {"note": NOTE, "net": str(net), "images": rows, "backend": model.name}
-    write_whole(out / "predictions.json", json.dumps(record, indent=1) + "\n")
-    if heatmaps and not model.explain:
+def predict_images(images, net, out, backend=None, split=None, heatmaps=True):
+    record, temperature = read_record(net), read_temperature(net)
+    model = open_net(net, record, backend)
+    known = read_split(split) if split else {}
+    if heatmaps and model.backend != "torch":
         print("no heatmaps: they need PyTorch and model.safetensors", file=sys.stderr)
-    print(f"{n_decided} of {len(files)} images predicted: {out / 'predictions.csv'}")
-    if not n_decided:
-        raise InputError(f"none of {len(files)} files is a readable image: see predictions.csv")
+        heatmaps = False
+    paths, n_skipped = find_images(images, out.resolve())
+    if n_skipped:
+        print(f"{n_skipped} files in folders skipped: no images by their names", file=sys.stderr)
+    if not paths:
+        raise InputError(f"no image in {', '.join(map(str, images))}")
+    head = {
+        "note": NOTE, "architecture": record["architecture"], "outputs": record["outputs"],
+        "sha256": record["sha256"][BACKENDS[model.backend]], "backend": model.backend,
+        "temperature": temperature,
+    }  # fmt: skip
+    n_predicted, first_error, names = 0, None, set()
+    with tables(out, head) as write:
+        for batch in in_batches(progress(paths, "images"), BATCH):
+            rows, pixels = read_batch(batch, record["image_size"], known)
+            readable = [row for row in rows if row["error"] is None]
+            if readable:
+                add_predictions(readable, model.logits(pixels), record["outputs"], temperature)
+            if readable and heatmaps:
+                heatmaps = draw_heatmaps(readable, pixels, model, record["outputs"], out, names)
+            for row in rows:
+                write(row)
+                if row["error"]:
+                    first_error = first_error or f"{row['file']}: {row['error']}"
+            n_predicted += len(readable)
+    bad = f"{len(paths) - n_predicted} of {len(paths)} images can't be read, first {first_error}"
+    if not n_predicted:
+        raise InputError(bad)
+    if first_error:
+        print(f"warning: {bad}", file=sys.stderr)
+    print(f"{n_predicted} images predicted: {out / 'predictions.csv'}")
 
 
 # The net
 
 
-class TorchModel:
-    """The net in PyTorch."""
+def read_record(folder):
+    """model.json of publish_net, as a mapping."""
+    path = folder / "model.json"
+    try:
+        record = json.loads(path.read_text())
+        record["sha256"].keys(), record["outputs"], record["image_size"], record["architecture"]
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(f"{path}: no such file; --net takes a folder as results/netC") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: not written by publish_net") from error
+    return record
 
-    name, explain = "torch", True
+
+def read_temperature(folder):
+    """The temperature of calibration.csv; None where there is no such file, or none was fitted."""
+    path = folder / "calibration.csv"
+    if not path.exists():
+        return None
+    with open(path, newline="") as file:
+        rows = {row.get("calibration"): row for row in csv.DictReader(file)}
+    try:
+        after = rows["after"]
+        return float(after["temperature"]) if after["fitted"] == "True" else None
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: not written by calibrate") from error
+
+
+def read_split(path):
+    """{sha256 of a file: its split} of split.csv; a training image's wins over others."""
+    with open(path, newline="") as file:
+        table = csv.DictReader(file)
+        if missing := {"sha256", "split"} - set(table.fieldnames or ()):
+            raise InputError(f"{path}: no column {min(missing)!r}; found {table.fieldnames}")
+        rows = sorted(table, key=lambda row: row["split"] == "train")
+    return {row["sha256"]: row["split"] for row in rows if row["split"] != "excluded"}
+
+
+def open_net(folder, record, backend):
+    """The net, by the backend that is asked for or else the first that there is."""
+    missing = []
+    for name in [backend] if backend else BACKENDS:
+        path = folder / BACKENDS[name]
+        if not path.exists():
+            missing.append(f"{name}: no file {path}")
+            continue
+        if (found := sha256_of(path)) != record["sha256"].get(path.name):
+            raise InputError(f"{path}: its sha256 {found} is not that in model.json")
+        try:
+            return TorchNet(path) if name == "torch" else OnnxNet(path)
+        except ImportError as error:
+            missing.append(f"{name}: {error}")
+    raise InputError(f"the net can't be run: {'; '.join(missing)}")
+
+
+class TorchNet:
+    backend = "torch"
 
     def __init__(self, path):
+        import torch
         from cxr.devices import take_device
         from cxr.nets import load_net
 
         self.device = take_device()
         self.net, _ = load_net(path)
-        self.net.to(self.device).eval()
+        self.net.to(self.device, memory_format=torch.channels_last)
 
     def logits(self, pixels):
         """Logits, float32 (n, outputs), of uint8 (n, size, size)."""
         import torch
-        from cxr.batches import network_input
+        from cxr.batches import network_input, to_device
 
         with torch.no_grad():
-            inputs = network_input(torch.from_numpy(pixels).to(self.device))
-            return self.net(inputs).float().cpu().numpy()
+            return self.net(network_input(to_device(pixels, self.device))).cpu().numpy()
 
-    def relevance(self, pixels, decisions):
+    def relevance(self, pixels, outputs):
+        """Relevance (n, size, size) of one output, int (n,), for uint8 (n, size, size)."""
         from cxr.lrp import relevance_maps
 
-        return relevance_maps(self.net, pixels, decisions, METHOD, self.device)[0]
+        return relevance_maps(self.net, pixels, outputs, METHOD, self.device)[0]
 
 
-class OnnxModel:
-    """The net in ONNX Runtime, on the CPU."""
+class OnnxNet:
+    backend = "onnxruntime"
 
-    name, explain = "onnxruntime", False
-
-    def __init__(self, path, threads):
+    def __init__(self, path):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = len(os.sched_getaffinity(0))
         self.session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
@@ -118,170 +176,122 @@ class OnnxModel:
     def logits(self, pixels):
         """Logits, float32 (n, outputs), of uint8 (n, size, size)."""
         inputs = np.ascontiguousarray(normalise(pixels).transpose(0, 3, 1, 2))
-        name = self.session.get_inputs()[0].name
-        return self.session.run(None, {name: inputs})[0]
-
-
-def read_model(folder):
-    path = folder / "model.json"
-    if not path.exists():
-        raise InputError(f"{path} does not exist; --net takes a folder such as results/netC")
-    return json.loads(path.read_text())
-
-
-def load_backend(folder, description, wanted, threads):
-    """The net by the backend that is wanted, or else by the first that can be had."""
-    files = {"torch": folder / "model.safetensors", "onnxruntime": folder / "model.onnx"}
-    missing = []
-    for name in [wanted] if wanted else files:
-        path = files[name]
-        if not path.exists():
-            missing.append(f"{name}: no {path}")
-            continue
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        if digest != description["sha256"][path.name]:
-            raise InputError(f"{path}: sha256 {digest}, not what model.json says")
-        try:
-            return TorchModel(path) if name == "torch" else OnnxModel(path, threads)
-        except ModuleNotFoundError as error:
-            missing.append(f"{name}: {error}")
-    raise InputError(f"{folder}: no way to run the net ({'; '.join(missing)})")
-
-
-def read_temperature(folder):
-    """The temperature that calibrates the net's logits, or None."""
-    path = folder / "calibration.csv"
-    if not path.exists():
-        return None
-    with open(path, newline="") as file:
-        rows = {row["calibration"]: row for row in csv.DictReader(file)}
-    return float(rows["after"]["temperature"])
-
-
-def read_training_sums(split):
-    """sha256 of the images that nets learnt from, from split.csv; none without it."""
-    if split is None:
-        return set()
-    with open(split, newline="") as file:
-        return {row["sha256"] for row in csv.DictReader(file) if row["split"] in ("train", "val")}
+        return self.session.run(["logits"], {"pixels_normalised": inputs})[0]
 
 
 # The images
 
 
-def find(paths):
-    """Files that are named, and those below folders whose suffix is an image's."""
-    files, skipped = [], 0
+def in_batches(items, size):
+    """Lists of size items, the last of what is left."""
+    items = iter(items)
+    while batch := list(islice(items, size)):
+        yield batch
+
+
+def read_batch(paths, size, known):
+    """Rows without predictions, and the pixels of those without an error, uint8 (n, size, size)."""
+    rows, pixels = [], []
     for path in paths:
-        if path.is_dir():
-            below = sorted(file for file in path.rglob("*") if file.is_file())
-            files += [file for file in below if file.suffix.lower() in SUFFIXES]
-            skipped += sum(file.suffix.lower() not in SUFFIXES for file in below)
-        else:
-            files.append(path)
-    if skipped:
-        print(f"{skipped} files are no images by their names, and skipped", file=sys.stderr)
-    if not files:
-        raise InputError("no image among what was given")
-    return files
+        row = dict.fromkeys(("file", "sigmoids", "calibrated", "decision", "warnings", "error"))
+        row |= {"file": str(path), "warnings": [], "heatmap": None}
+        try:
+            square, row["warnings"], sha256 = read_radiograph(path, size)
+            pixels.append(square)
+            if sha256 in known:
+                row["warnings"].append(f"the same file as a {known[sha256]} image of the run")
+        except InputError as error:
+            row["error"] = str(error)
+        except OSError as error:
+            row["error"] = error.strerror or type(error).__name__
+        rows.append(row)
+    return rows, np.stack(pixels) if pixels else None
 
 
-def examine(path, size, seen):
-    """A row for an image: file, warnings, and its pixels, uint8 (size, size), or its error."""
-    row = {"file": str(path), "warnings": []}
-    try:
-        content = read_bytes(path)
-        is_dicom = content[128:132] == b"DICM"
-        stored, view = read_dicom(content) if is_dicom else (decode(content), None)
-        grey = to_grey(stored)
-    except (UnreadableImage, FileNotFoundError) as error:
-        return row | {"error": str(error)}
-    row["warnings"] = list(doubts(stored, grey, size))
-    if view and view not in FRONTAL:
-        row["warnings"].append(f"view {view}: the nets know frontal views alone")
-    if hashlib.sha256(content).hexdigest() in seen:
-        row["warnings"].append("one of the images that the nets learnt from")
-    return row | {"pixels": to_square(grey, size)}
+def add_predictions(rows, logits, outputs, temperature):
+    """Add sigmoids, calibrated ones and decisions of logits (n, outputs) to n rows."""
+    for row, values in zip(rows, logits.astype(np.float64), strict=True):
+        row["sigmoids"] = by_output(outputs, values)
+        row["calibrated"] = by_output(outputs, values / temperature) if temperature else None
+        row["decision"] = outputs[values.argmax()]
 
 
-def read_dicom(content):
-    """PIL image of a DICOM file as it is meant to be seen, 8 bits, and its view or None."""
-    try:
-        import pydicom
-        from pydicom.pixels import apply_modality_lut, apply_voi_lut
-    except ModuleNotFoundError as error:
-        raise UnreadableImage("a DICOM file: needs the package pydicom") from error
-    try:
-        data = pydicom.dcmread(io.BytesIO(content))
-        values = apply_voi_lut(apply_modality_lut(data.pixel_array, data), data)
-    except Exception as error:  # pydicom and its decoders raise what they please
-        raise UnreadableImage(f"no readable DICOM image: {error}") from error
-    if data.get("SamplesPerPixel", 1) != 1 or values.ndim != 2:
-        raise UnreadableImage(f"a DICOM image of shape {values.shape}; expected one grey image")
-    values = values.astype(np.float64)
-    low, high = values.min(), values.max()
-    values = (values - low) / (high - low or 1) * 255
-    if data.PhotometricInterpretation == "MONOCHROME1":
-        values = 255 - values
-    return Image.fromarray(np.round(values).astype(np.uint8)), data.get("ViewPosition") or None
+def by_output(outputs, logits):
+    return dict(zip(outputs, (1 / (1 + np.exp(-logits))).tolist(), strict=True))
 
 
-def doubts(stored, grey, size):
-    """Why an image may be none that the nets know, in words."""
-    pixels = np.asarray(to_square(grey, 64), np.float64)
-    if min(grey.size) < size:
-        yield f"{grey.width} x {grey.height} pixels; the net takes {size} x {size}"
-    if not 0.5 <= grey.width / grey.height <= 2:
-        yield f"{grey.width} x {grey.height} pixels: long for a chest X-ray"
-    if pixels.std() < 10:
-        yield "hardly any contrast"
-    coloured = len(stored.getbands()) >= 3 or stored.mode == "P"
-    bands = np.asarray(stored.convert("RGB").resize((64, 64)), np.int16) if coloured else None
-    if coloured and (np.ptp(bands, axis=2) > 30).mean() > 0.1:
-        yield "coloured: no radiograph, or a picture of one"
-    middle, corners = pixels[16:48, 16:48].mean(), pixels[[0, 0, -1, -1], [0, -1, 0, -1]].mean()
-    if corners > middle + 40:
-        yield "may be inverted: brighter in its corners than in its middle"
+def draw_heatmaps(rows, pixels, model, outputs, out, names):
+    """Draw the relevance of each row's decision; False if there is none for such a net.
 
-
-# What the net says
-
-
-def decide(rows, model, outputs, temperature):
-    """Add sigmoids, calibrated ones and the decision to rows that hold pixels."""
-    logits = model.logits(np.stack([row["pixels"] for row in rows])).astype(np.float64)
-    for row, values in zip(rows, logits, strict=True):
-        row |= dict(zip(outputs, (1 / (1 + np.exp(-values))).tolist(), strict=True))
-        if temperature:
-            calibrated = 1 / (1 + np.exp(-values / temperature))
-            row |= {
-                f"calibrated_{name}": float(v) for name, v in zip(outputs, calibrated, strict=True)
-            }
-        row["decision"] = outputs[int(values.argmax())]
-
-
-def draw(rows, model, outputs, folder, start, batch):
-    """Write a heatmap of each row's decision, numbered as the images are."""
+    names: of heatmaps so far, to which the new ones are added.
+    """
     from cxr.heatmaps import save_heatmap
 
-    pixels = np.stack([row["pixels"] for row in rows])
-    maps = model.relevance(pixels, [outputs.index(row["decision"]) for row in rows])
-    for row, relevance in zip(rows, maps, strict=True):
-        number = start + next(place for place, other in enumerate(batch) if other is row)
-        path = folder / f"{number:05d}_{Path(row['file']).stem}.png"
-        save_heatmap(path, relevance, row["pixels"])
+    decisions = np.array([outputs.index(row["decision"]) for row in rows])
+    try:
+        maps = model.relevance(pixels, decisions)
+    except InputError as error:
+        print(f"no heatmaps: {error}", file=sys.stderr)
+        return False
+    for row, relevance, square in zip(rows, maps, pixels, strict=True):
+        row["heatmap"] = f"heatmaps/{new_name(Path(row['file']), names)}.png"
+        save_heatmap(out / row["heatmap"], relevance, square)
+    return True
+
+
+def new_name(path, names):
+    """A file name after path's, without its suffix, that is not yet among names; added to them."""
+    stem = re.sub(r"[^\w.-]+", "_", path.stem).strip(".")[:50] or "image"
+    name = next(
+        name for n in count(1) if (name := f"{stem}-{n}" if n > 1 else stem).lower() not in names
+    )
+    names.add(name.lower())
+    return name
+
+
+# The tables
+
+
+@contextmanager
+def tables(out, head):
+    """A function that writes a row to predictions.csv and predictions.json, which appear whole."""
+    outputs = head["outputs"]
+    columns = [
+        "file", *outputs, *(f"calibrated_{name}" for name in outputs),
+        "decision", "warnings", "error", "heatmap",
+    ]  # fmt: skip
+    with (
+        whole(out / "predictions.csv") as table,
+        whole(out / "predictions.json") as record,
+        open(table, "w", newline="", encoding="utf-8", errors="backslashreplace") as csv_file,
+        open(record, "w") as json_file,
+    ):
+        lines = csv.DictWriter(csv_file, columns, extrasaction="ignore", lineterminator="\n")
+        lines.writeheader()
+        json_file.write(json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "images": [')
+        separator = "\n"
+
+        def write(row):
+            nonlocal separator
+            calibrated = {f"calibrated_{name}": v for name, v in (row["calibrated"] or {}).items()}
+            flat = row | (row["sigmoids"] or {}) | calibrated
+            lines.writerow(flat | {"warnings": "; ".join(row["warnings"])})
+            json_file.write(f"{separator}    {json.dumps(row)}")
+            separator = ",\n"
+
+        yield write
+        json_file.write("\n  ]\n}\n")
 
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    arguments.add_argument("--net", type=Path, required=True, help="such as results/netC")
+    arguments.add_argument("--net", type=Path, required=True, help="folder, as results/netC")
     arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
-    arguments.add_argument("--backend", choices=["torch", "onnxruntime"], help="default: the first")
+    arguments.add_argument("--backend", choices=list(BACKENDS), help="default: the first there is")
+    arguments.add_argument("--split", type=Path, help="the run's data/covid19/split.csv")
     arguments.add_argument("--no-heatmaps", dest="heatmaps", action="store_false")
-    arguments.add_argument(
-        "--split", type=Path, help="split.csv of the run: warns of images that nets learnt from"
-    )
-    arguments.add_argument("--threads", type=int, default=2, help="of ONNX Runtime")
     with user_errors():
-        predict_images(**vars(arguments.parse_args()))
+        chosen = vars(arguments.parse_args())
+        print(NOTE, file=sys.stderr)
+        predict_images(**chosen)

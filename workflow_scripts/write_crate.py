@@ -55,7 +55,7 @@ def write_crate(snakefile, config, snakemake_version, jobs, out_config, out_snak
     crate.metadata.extra_contexts.append(
         {"sha256": "https://w3id.org/ro/terms/workflow-run#sha256"}
     )
-    files = Files(crate)
+    files = Files(crate, {path for sidecar in sidecars for path in sidecar["temporary"]})
     workflow = add_workflow(crate, out_snakefile)
     steps = add_steps(crate, workflow, sidecars)
     actions = [add_action(crate, files, sidecar, steps) for sidecar in sidecars]
@@ -83,17 +83,17 @@ def row_of(sidecar):
 
 
 class Files:
-    """The crate's files, each added once."""
+    """The crate's files, each added once; temporary ones are named, but no part of it."""
 
-    def __init__(self, crate):
-        self.crate, self.known = crate, {}
+    def __init__(self, crate, temporary):
+        self.crate, self.temporary, self.known = crate, temporary, {}
 
     def add(self, path, digest):
         """The entity of a file: part of the crate below results/, else named with its sha256."""
         if path not in self.known:
             properties = {"name": Path(path).name} | ({"sha256": digest} if digest else {})
             inside = path.removeprefix("results/")
-            if inside == path:
+            if inside == path or path in self.temporary:
                 properties |= {"@type": "CreativeWork", "alternateName": path}
                 entity = ContextEntity(self.crate, f"#{quote(path)}", properties)
             elif Path(path).is_dir():
@@ -103,7 +103,7 @@ class Files:
                 properties["encodingFormat"] = guess_type(path)[0] or "application/octet-stream"
                 entity = File(self.crate, None, inside, properties=properties)
             self.known[path] = self.crate.add(entity)
-            if inside != path and Path(path).is_dir():
+            if entity.type == "Dataset":
                 self.crate.root_dataset.append_to("hasPart", entity)
         return self.known[path]
 
