@@ -195,7 +195,7 @@ rule explain:
         "../envs/keras.yaml"
     threads: 1  # with 2, a method each; results do not depend on it
     resources:
-        mem_mb=growing(12000),
+        mem_mb=growing(8000),
         runtime=growing(60),
     params:
         run=recorded("keras"),

@@ -47,7 +47,7 @@ rule pretrain_phase:
     threads: 1  # nets train side by side; more threads for one: --set-threads pretrain_phase=8
     resources:
         gpu=lambda wildcards: config["pretrained"][wildcards.name]["gpus"],
-        mem_mb=growing(16000),
+        mem_mb=growing(12000),
         runtime=growing(1440),
     params:
         run=recorded(

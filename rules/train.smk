@@ -53,7 +53,7 @@ rule train_phase:
     threads: 1  # nets train side by side; more threads for one: --set-threads train_phase=8
     resources:
         gpu=1,
-        mem_mb=growing(16000),
+        mem_mb=growing(8000),
         runtime=growing(720),
     params:
         run=recorded("torch"),
