@@ -72,7 +72,7 @@ rule collect_audits:
 rule write_checklists:
     input:
         results=[path for path in EVIDENCE if path.startswith("results/")],
-        checklists=str(CHECKLISTS),
+        checklists=ancient(str(CHECKLISTS)),
         audits="results/audits/audits.csv",
         script=script("write_checklists"),
         env=environment("torch"),
@@ -91,6 +91,7 @@ rule write_checklists:
     params:
         run=recorded("torch"),
         code=code("write_checklists"),
+        checklists=digest_of([CHECKLISTS]),
         results=subpath(output.table, ancestor=2),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
     message:

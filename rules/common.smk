@@ -297,8 +297,13 @@ def code(step):
             path for path in modules if path.stem not in ("files", "logs")
         } - found
         found = found | to_read
-    content = hashlib.sha256(b"\0".join(path.read_bytes() for path in sorted(found)))
-    return f"{step}.py with the modules it imports, sha256 {content.hexdigest()[:16]}"
+    return f"{step}.py with the modules it imports, sha256 {digest_of(found)}"
+
+
+def digest_of(paths):
+    """What changes with the content of files, not with their age."""
+    content = b"\0".join(path.read_bytes() for path in sorted(paths))
+    return hashlib.sha256(content).hexdigest()[:16]
 
 
 # SLURM

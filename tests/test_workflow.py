@@ -289,109 +289,6 @@ def test_pretrained_net_says_where_it_is_from(study):
     assert "not Zech's" in text
 
 
-def test_finished_run_has_nothing_to_do(study):
-    run = snakemake(study, "--dry-run", "all")
-    assert run.returncode == 0
-    assert "Nothing to be done" in run.stdout
-
-
-def test_age_of_files_reruns_nothing(study):
-    """As after a git checkout, or where a copy gave every file another time."""
-    files = [path for path in study.rglob("*") if path.is_file() and ".venvs" not in path.parts]
-    random.Random(0).shuffle(files)
-    for number, path in enumerate(files):
-        os.utime(path, (time.time() - number,) * 2)
-    assert "Nothing to be done" in snakemake(study, "--dry-run", "all").stdout
-
-
-def test_results_beside_a_fresh_clone_rerun_nothing(study, tmp_path):
-    """What Snakemake keeps about a run, in .snakemake, is not there; scripts are new."""
-    clone = copy_workflow(tmp_path / "clone")
-    for folder in ("results", "phantoms"):
-        shutil.copytree(study / folder, clone / folder, symlinks=True)
-    for path in [*clone.glob("workflow_scripts/**/*.py"), *clone.glob("rules/*")]:
-        path.touch()
-    run = snakemake(clone, "--dry-run", "all")
-    assert "Nothing to be done" in run.stdout, run.stdout[-3000:]
-
-
-@pytest.mark.parametrize(
-    ("file", "rules"),
-    [
-        ("workflow_scripts/plot_accuracies.py", {"plot_accuracies"}),
-        ("workflow_scripts/audit_text.py", {"audit"}),
-        ("README.md", set()),
-        ("rules/captions/figure1.rst", set()),
-    ],
-)
-def test_edit_reruns_what_it_makes(study, file, rules):
-    before = (study / file).read_text()
-    (study / file).write_text(before + "\n# edited\n")
-    try:
-        run = snakemake(study, "--dry-run", "all")
-        jobs = planned(study, "all")
-    finally:
-        (study / file).write_text(before)
-    assert jobs.keys() & rules == rules
-    follow = {"all", "collect_audits", "write_checklists", "write_model_card"}
-    assert jobs.keys() - rules <= follow
-    for rule in rules - {"audit"}:
-        assert f"{rule}.py with the modules it imports, sha256 " in run.stdout, "the reason"
-
-
-def test_learning_rate_of_phase_3_reruns_phase_3_and_what_follows(study, tmp_path):
-    def change(settings):
-        settings["covid19_training"]["phases"][2]["learning_rate"] = 0.002
-
-    jobs = planned(study, "all", config=overlay(study, tmp_path, change))
-    assert jobs.pop("train_phase") == 5, "phase 3 of five nets; net F has phases of its own"
-    assert not jobs.keys() & {
-        "download",
-        "augment",
-        "pretrain_phase",
-        "build_net",
-        "prepare_covid19",
-    }
-    assert jobs["predict"] == jobs["export_onnx"] == 5
-
-
-def test_replicate_is_another_split_and_seed(study):
-    target = "results/replicates/split2_seed1/netF/confusion.csv"
-    assert "pretrain_phase" not in planned(study, target)
-    run = snakemake(study, target)
-    assert run.returncode == 0, run.stdout
-    folders = [study / f"results/data/{name}" for name in ("covid19", "covid19_split2")]
-    tests = [
-        {row["image"] for row in read(folder / "split.csv") if row["split"] == "test"}
-        for folder in folders
-    ]
-    assert len(tests[0]) == len(tests[1]) and tests[0] != tests[1]
-    weights = [
-        (folder / "initial.safetensors").read_bytes()
-        for folder in (study / "results/netF", (study / target).parent)
-    ]
-    assert weights[0] != weights[1]
-
-
-def test_deleted_intermediate_is_rebuilt_alone(study):
-    target = study / "results/data/covid19/augmented/train.npy"
-    before = target.read_bytes()
-    target.unlink()
-    run = snakemake(study, str(target.relative_to(study)))
-    assert run.returncode == 0, run.stdout
-    assert re.findall(r"rule: (\w+)\)", run.stdout, re.IGNORECASE) == ["augment"]
-    assert target.read_bytes() == before, "the same seed gives the same bytes"
-    assert "Nothing to be done" in snakemake(study, "--dry-run", "all").stdout
-
-
-def test_same_seed_trains_the_same_bytes(study):
-    target = study / "results/netA/phase2/checkpoint.safetensors"
-    before = target.read_bytes()
-    run = snakemake(study, str(target.relative_to(study)), "--forcerun", "train_phase")
-    assert run.returncode == 0, run.stdout
-    assert target.read_bytes() == before
-
-
 # What a reviewer opens and asks
 
 
@@ -526,6 +423,112 @@ def test_run_is_a_valid_crate(study, tmp_path, monkeypatch):
     )
     found = services.validate(settings)
     assert not [issue.message for issue in found.get_issues()]
+
+
+# What reruns, and what doesn't: these tests change the study, those before don't
+
+
+def test_finished_run_has_nothing_to_do(study):
+    run = snakemake(study, "--dry-run", "all")
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stdout
+
+
+def test_results_beside_a_fresh_clone_rerun_nothing(study, tmp_path):
+    """What Snakemake keeps about a run, in .snakemake, is not there; scripts are new."""
+    clone = copy_workflow(tmp_path / "clone")
+    for folder in ("results", "phantoms"):
+        shutil.copytree(study / folder, clone / folder, symlinks=True)
+    for path in [*clone.glob("workflow_scripts/**/*.py"), *clone.glob("rules/*")]:
+        path.touch()
+    run = snakemake(clone, "--dry-run", "all")
+    assert "Nothing to be done" in run.stdout, run.stdout[-3000:]
+
+
+def test_age_of_files_reruns_nothing(study):
+    """As after a git checkout, or where a copy gave every file another time."""
+    files = [path for path in study.rglob("*") if path.is_file() and ".venvs" not in path.parts]
+    random.Random(0).shuffle(files)
+    for number, path in enumerate(files):
+        os.utime(path, (time.time() - number,) * 2)
+    assert "Nothing to be done" in snakemake(study, "--dry-run", "all").stdout
+
+
+@pytest.mark.parametrize(
+    ("file", "rules"),
+    [
+        ("workflow_scripts/plot_accuracies.py", {"plot_accuracies"}),
+        ("workflow_scripts/audit_text.py", {"audit"}),
+        ("README.md", set()),
+        ("rules/captions/figure1.rst", set()),
+    ],
+)
+def test_edit_reruns_what_it_makes(study, file, rules):
+    before = (study / file).read_text()
+    (study / file).write_text(before + "\n# edited\n")
+    try:
+        run = snakemake(study, "--dry-run", "all")
+        jobs = planned(study, "all")
+    finally:
+        (study / file).write_text(before)
+    assert jobs.keys() & rules == rules
+    follow = {"all", "collect_audits", "write_checklists", "write_crate", "write_model_card"}
+    assert jobs.keys() - rules <= follow
+    for rule in rules - {"audit"}:
+        assert f"{rule}.py with the modules it imports, sha256 " in run.stdout, "the reason"
+
+
+def test_learning_rate_of_phase_3_reruns_phase_3_and_what_follows(study, tmp_path):
+    def change(settings):
+        settings["covid19_training"]["phases"][2]["learning_rate"] = 0.002
+
+    jobs = planned(study, "all", config=overlay(study, tmp_path, change))
+    assert jobs.pop("train_phase") == 5, "phase 3 of five nets; net F has phases of its own"
+    assert not jobs.keys() & {
+        "download",
+        "augment",
+        "pretrain_phase",
+        "build_net",
+        "prepare_covid19",
+    }
+    assert jobs["predict"] == jobs["export_onnx"] == 5
+
+
+def test_replicate_is_another_split_and_seed(study):
+    target = "results/replicates/split2_seed1/netF/confusion.csv"
+    assert "pretrain_phase" not in planned(study, target)
+    run = snakemake(study, target)
+    assert run.returncode == 0, run.stdout
+    folders = [study / f"results/data/{name}" for name in ("covid19", "covid19_split2")]
+    tests = [
+        {row["image"] for row in read(folder / "split.csv") if row["split"] == "test"}
+        for folder in folders
+    ]
+    assert len(tests[0]) == len(tests[1]) and tests[0] != tests[1]
+    weights = [
+        (folder / "initial.safetensors").read_bytes()
+        for folder in (study / "results/netF", (study / target).parent)
+    ]
+    assert weights[0] != weights[1]
+
+
+def test_deleted_intermediate_is_rebuilt_alone(study):
+    target = study / "results/data/covid19/augmented/train.npy"
+    before = target.read_bytes()
+    target.unlink()
+    run = snakemake(study, str(target.relative_to(study)))
+    assert run.returncode == 0, run.stdout
+    assert re.findall(r"rule: (\w+)\)", run.stdout, re.IGNORECASE) == ["augment"]
+    assert target.read_bytes() == before, "the same seed gives the same bytes"
+    assert "Nothing to be done" in snakemake(study, "--dry-run", "all").stdout
+
+
+def test_same_seed_trains_the_same_bytes(study):
+    target = study / "results/netA/phase2/checkpoint.safetensors"
+    before = target.read_bytes()
+    run = snakemake(study, str(target.relative_to(study)), "--forcerun", "train_phase")
+    assert run.returncode == 0, run.stdout
+    assert target.read_bytes() == before
 
 
 # Environments
