@@ -306,6 +306,9 @@ def test_first_page_of_the_report_has_scores_and_findings(study, report, width):
     with opened(report, width) as page:
         page.get_by_text("What the audits found").wait_for()
         text = page.inner_text("body")
+        for part in ("h1", "table >> nth=0"):
+            box = page.locator(f"#app .prose {part}").bounding_box()
+            assert box["y"] >= 0 and box["x"] + box["width"] <= width, "nothing is cut off"
     for row in read(study / "results/tables/headline.csv"):
         assert row["accuracy"] in text
     for row in read(study / "results/audits/audits.csv"):
