@@ -4,6 +4,8 @@ Start it in the folder that holds results/. Prints the job of each of the given 
 it, those of all files that it was made from; a job that was printed before only by its name.
 """
 
+import shlex
+import signal
 from pathlib import Path
 
 from cxr.logs import InputError, parser, user_errors
@@ -38,7 +40,7 @@ def show(path, made_by, seen, indent, depth):
     gpus = ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in machine["gpus"])
     job = f", SLURM job {sidecar['slurm_job_id']}" if sidecar["slurm_job_id"] else ""
     changed = " with changes" if code["changed"] else ""
-    print(f"{indent}{' '.join(sidecar['command'])}")
+    print(f"{indent}{shlex.join(sidecar['command'])}")
     print(
         f"{indent}{sidecar['started']}, {sidecar['seconds']} s, {sidecar['peak_memory_mb']} MB, on "
         f"{machine['host']} ({machine['cpu']}; {gpus or 'no GPU'}){job}, commit "
@@ -56,5 +58,6 @@ if __name__ == "__main__":
     arguments.add_argument("results", nargs="+", help="such as results/tables/table3.csv")
     arguments.add_argument("--depth", type=int, default=-1, help="jobs to go back, at most")
     chosen = arguments.parse_args()
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     with user_errors():
         trace_result(chosen.results, chosen.depth)
