@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster
@@ -90,7 +91,7 @@ def prepared(tmp_path_factory):
     run = snakemake(folder, TARGET, config="tests/fault.yaml")
     assert run.returncode == 0, run.stdout[-3000:]
     history = read((folder / TARGET).with_name("history.csv"))
-    shutil.rmtree((folder / TARGET).parent)
+    forget(folder)
     return folder, sum(float(row["seconds"]) for row in history[5:]) / len(history[5:])
 
 
@@ -108,10 +109,18 @@ def studies(prepared, tmp_path_factory):
             run = snakemake(copy, TARGET, config="tests/fault.yaml")
             assert run.returncode == 0, run.stdout[-3000:]
             references[seconds] = result(copy)
-            shutil.rmtree((copy / TARGET).parent)
+            forget(copy)
         return copy, references[seconds]
 
     return study
+
+
+def forget(folder):
+    """Undo the training, and what Snakemake knows of it."""
+    outputs = [TARGET, str(Path(TARGET).with_name("history.csv"))]
+    run = snakemake(folder, "--cleanup-metadata", *outputs, config="tests/fault.yaml")
+    assert run.returncode == 0, run.stdout
+    shutil.rmtree((folder / TARGET).parent)
 
 
 def result(folder):
