@@ -1,6 +1,6 @@
 # make demo   the whole study on drawn phantoms, in demo/
 # make test   lint and all tests
-# make test-slurm  the study and a cluster's faults on a private SLURM; 45 minutes
+# make test-slurm  the study and a cluster's faults on a private SLURM; 50 minutes
 # make env    the environment that snakemake runs in: .venv
 # make report results/report.zip of the real study
 # make verify whether results/ are what their sidecars say
