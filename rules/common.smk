@@ -14,8 +14,8 @@ from pathlib import Path
 import yaml
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
-from snakemake.exceptions import WorkflowError
 from snakemake import __version__ as snakemake_version
+from snakemake.exceptions import WorkflowError
 
 # The workflow's own files, seen from the folder it works in: `--directory` may move that, and
 # relative paths keep results valid when both are copied elsewhere.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import LabelledImages, open_by_class
+from cxr.arrays import open_by_class
 from cxr.audits import linear_model, lungs, plot_intervals, save_audit
 from cxr.batches import CachedFeatures
 from cxr.devices import take_device
@@ -65,11 +65,8 @@ def audit_regions(nets, train, images, seed, out):
 
 def masked(data, kept):
     """The images with all pixels black but those of kept, bool (size, size)."""
-    pixels = np.where(kept, data.pixels(np.arange(len(data))), 0).astype(np.uint8)
-    return LabelledImages(
-        [pixels], np.zeros(len(data), int), np.arange(len(data)), data.labels, data.outputs,
-        data.images,
-    )  # fmt: skip
+    pixels = data.pixels(np.arange(len(data)))
+    return data.with_pixels(np.where(kept, pixels, 0).astype(np.uint8))
 
 
 def features(net, data, device):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import LabelledImages, open_by_class
+from cxr.arrays import open_by_class
 from cxr.audits import plot_intervals
 from cxr.devices import take_device
 from cxr.files import write_table
@@ -61,11 +61,8 @@ def measure_word(nets, images, explain, word, position, height, seed, table, rel
 def with_word(data, word, position, height):
     """The images with the word drawn in."""
     squares = (Image.fromarray(square) for square in data.pixels(np.arange(len(data))))
-    pixels = np.stack([np.asarray(draw_word(square, word, position, height)) for square in squares])
-    n = len(data)
-    return LabelledImages(
-        [pixels], np.zeros(n, int), np.arange(n), data.labels, data.outputs, data.images
-    )
+    worded = [np.asarray(draw_word(square, word, position, height)) for square in squares]
+    return data.with_pixels(np.stack(worded))
 
 
 def changes(name, data, logits, rng):
