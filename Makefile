@@ -15,6 +15,10 @@ DEMO := --directory demo --prioritize results/netC/heatmaps/heatmaps.csv \
   --configfile profiles/demo.yaml
 python_of = .venvs/$(1)-$(shell sha256sum envs/$(1).txt | cut -c1-12)/bin/python
 
+# Variables of the user's Python and pip that would put packages elsewhere, or other ones in their place.
+unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP
+unexport PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
+
 .PHONY: env demo report verify test test-slurm lint lock
 
 env: .venv/.complete
@@ -24,6 +28,8 @@ env: .venv/.complete
 	  || { echo "error: $(PYTHON) is not Python 3.11; set PYTHON=..." >&2; exit 1; }
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --quiet --require-hashes --requirement $<
+	@.venv/bin/python -E -s -c 'import snakemake, uv' \
+	  || { echo "error: pip put the packages elsewhere: see pip config list" >&2; exit 1; }
 	touch $@
 
 demo: env

@@ -1,10 +1,9 @@
-"""Audits that could sink the result: a rule for all; what each is given is in common.smk."""
+"""Audits of threats to validity: a rule for all; common.smk has what each is given."""
 
 
 rule audit:
     input:
         files=lambda wildcards: files_of(AUDITS[wildcards.audit]),
-        script=lambda wildcards: script(f"audit_{wildcards.audit}"),
         env=environment("torch"),
     output:
         table=report(
@@ -21,31 +20,36 @@ rule audit:
             caption="captions/audit.rst",
         ),
     log:
-        "results/logs/audit/{audit}.log",
+        "results/logs/audits/{audit}.csv.log",
     wildcard_constraints:
-        audit=one_of(AUDITS),
+        audit=one_of(name for name in AUDITS if "nets" not in AUDITS[name]),
     conda:
         "../envs/torch.yaml"
     resources:
-        gpu=lambda wildcards: int("nets" in AUDITS[wildcards.audit]),
-        mem_mb=growing(8000),
-        runtime=growing(120),
+        mem_mb=growing(3000),
     params:
-        run=recorded("torch"),
-        code=lambda wildcards: code(f"audit_{wildcards.audit}"),
+        run=step("audit_{audit}"),
         options=lambda wildcards: options(
             AUDITS[wildcards.audit] | AUDIT_SETTINGS.get(wildcards.audit, {})
         ),
     message:
         "Auditing {wildcards.audit}"
     shell:
-        "{params.run} {input.script} {params.options} --out {output.table} &> {log}"
+        "{params.run} {params.options} --out {output.table} &> {log}"
+
+
+use rule audit as audit_nets with:
+    wildcard_constraints:
+        audit=one_of(name for name in AUDITS if "nets" in AUDITS[name]),
+    resources:
+        gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(120),
 
 
 rule collect_audits:
     input:
         findings=collect("results/audits/{audit}.finding.csv", audit=AUDITS),
-        script=script("collect_audits"),
         env=environment("torch"),
     output:
         report(
@@ -55,17 +59,16 @@ rule collect_audits:
             caption="captions/audits.rst",
         ),
     log:
-        "results/logs/collect_audits.log",
+        "results/logs/audits/audits.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("collect_audits"),
+        run=step("collect_audits"),
         options=options({"strict": config["audits"]["strict"]}),
     message:
         "Collecting the audits' findings"
     shell:
-        "{params.run} {input.script} --findings {input.findings} {params.options}"
+        "{params.run} --findings {input.findings} {params.options}"
         " --out {output} &> {log}"
 
 
@@ -74,7 +77,6 @@ rule write_checklists:
         results=[path for path in EVIDENCE if path.startswith("results/")],
         checklists=ancient(str(CHECKLISTS)),
         audits="results/audits/audits.csv",
-        script=script("write_checklists"),
         env=environment("torch"),
     output:
         table=report(
@@ -85,19 +87,18 @@ rule write_checklists:
         ),
         page="results/audits/checklists.html",
     log:
-        "results/logs/write_checklists.log",
+        "results/logs/audits/checklists.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("write_checklists"),
+        run=step("write_checklists"),
         checklists=digest_of([CHECKLISTS]),
         results=subpath(output.table, ancestor=2),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
     message:
         "Answering checklists"
     shell:
-        "{params.run} {input.script} --checklists {input.checklists} --audits {input.audits}"
+        "{params.run} --checklists {input.checklists:q} --audits {input.audits}"
         " --results {params.results} {params.options} --out {output.table} &> {log}"
 
 
@@ -107,17 +108,15 @@ rule write_model_card:
         calibration="results/{net}/calibration.csv",
         split="results/data/covid19/split.csv",
         audits="results/audits/audits.csv",
-        script=script("write_model_card"),
         env=environment("torch"),
     output:
         "results/{net}/model_card.md",
     log:
-        "results/logs/write_model_card/{net}.log",
+        "results/logs/{net}/model_card.md.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("write_model_card"),
+        run=step("write_model_card"),
         options=lambda wildcards: options(
             {
                 "net": wildcards.net,
@@ -128,6 +127,6 @@ rule write_model_card:
     message:
         "Writing the model card of {wildcards.net}"
     shell:
-        "{params.run} {input.script} {params.options} --model {input.model}"
+        "{params.run} {params.options} --model {input.model}"
         " --calibration {input.calibration} --split {input.split} --audits {input.audits}"
         " --out {output} &> {log}"

@@ -106,6 +106,29 @@ def check_sources(settings):
                 )
 
 
+def check_braces(settings):
+    """Raise WorkflowError where a path has braces: Snakemake takes them for wildcards."""
+    covid19 = settings["covid19"]
+    paths = {
+        "the workflow's folder": [str(HERE.resolve())],
+        "sources": [
+            source["local"]
+            for sources in settings["sources"].values()
+            for source in sources
+            if "local" in source
+        ],
+        "chestxray14.lists": settings["chestxray14"]["lists"],
+        **{
+            f"covid19.{key}": [covid19[key] or ""]
+            for key in ("lateral_views", "originals", "text_boxes")
+        },
+    }
+    for key, found in paths.items():
+        for path in found:
+            if set(path) & set("{}"):
+                raise config_error(key, f"{path}: use a path without braces")
+
+
 def is_phantom(path):
     """Whether rule draw_phantoms makes this file."""
     return Path(path).parts[0] == "phantoms"
@@ -148,6 +171,7 @@ def text_boxes(settings):
 check_keys(config, yaml.safe_load((HERE / "rules/config.schema.yaml").read_text()))
 check_nets(config)
 check_sources(config)
+check_braces(config)
 
 CLASSES = ["normal", "viral_pneumonia", "covid19"]
 COVID19 = "results/data/covid19"
@@ -174,13 +198,15 @@ def one_of(names):
     return "|".join(re.escape(name) for name in names) or "(?!)"
 
 
-# What `net` matches in rules that replicates share; elsewhere, the study's own nets alone.
-ANY_NET = rf"(replicates/split[1-9]\d*_seed[1-9]\d*/)?({one_of(config['nets'])})"
+# What `net` and `covid19` match in the rules of replicates; elsewhere, the study's own only.
+REPLICATE = rf"replicates/split[1-9]\d*_seed[1-9]\d*/({one_of(config['nets'])})"
+ANY_NET = f"{one_of(config['nets'])}|{REPLICATE}"
+REPLICATE_SPLIT = r"covid19_split[1-9]\d*"
 
 
 wildcard_constraints:
     dataset=one_of(config["sources"]),
-    covid19=r"covid19(_split[1-9]\d*)?",
+    covid19=f"covid19|{REPLICATE_SPLIT}",
     archive=r"[^/]+",
     net=one_of(config["nets"]),
     trained=one_of([*config["nets"], *TRAINED]),
@@ -203,13 +229,13 @@ def options(settings):
         elif isinstance(value, dict):
             words += [
                 name,
-                *(f"'{left}={right}'" for left, right in sorted(value.items())),
+                *(f"{left}={right}" for left, right in sorted(value.items())),
             ]
         elif isinstance(value, list):
-            words += [name, *(f"'{item}'" for item in value)]
+            words += [name, *map(str, value)]
         elif value is not None and value is not False:
-            words.append(f"{name} '{value}'")
-    return " ".join(words)
+            words += [name, str(value)]
+    return shlex.join(words)
 
 
 # Environments and code
@@ -240,54 +266,47 @@ def growing(amount):
 
 
 def python(name):
-    """Interpreter of an environment."""
-    return "python" if CONDA else str(environment_path(name) / "bin/python")
+    """Interpreter of an environment, which nothing of the user's own Python gets into."""
+    path = "python" if CONDA else environment_path(name) / "bin/python"
+    return f"{shlex.quote(str(path))} -E -s"
 
 
-def recorded(name, processes=lambda wildcards: 1, temporary=()):
-    """Parameter `run` of a rule: runs its script in an environment, and notes in a sidecar what was
-    made from what; in so many processes that train one net, where they are several. temporary: names
-    of outputs that are not kept."""
+def step(name, environment="torch", temporary=(), inputs=None, record=True):
+    """Parameter `run` of a rule: how its shell command starts the script of a step.
+
+    The script runs in an environment, under record.py, which notes in a sidecar what was made from
+    what. name: may hold wildcards. temporary: names of outputs that are not kept. inputs: words for
+    the shell, where they are too many to be named. The digest of the script's code is part of the command, so that edited code reruns what it makes, and a fresh
+    clone beside copied results reruns nothing.
+    """
 
     def command(wildcards, input, output):
-        n = processes(wildcards)
+        script = name.format(**wildcards)
+        path = shlex.quote(str(SCRIPTS / f"{script}.py"))
+        if not record:
+            return f"{python(environment)} {path}"
+        files = [path for path in input if not path.endswith(".complete")]
         lists = {
-            "inputs": [path for path in input if not path.endswith(".complete")],
-            "outputs": list(output),
-            "temporary": [output[name] for name in temporary],
+            "inputs": f"{inputs or shlex.join(files)} {path}",
+            "outputs": shlex.join(output),
+            "temporary": shlex.join(output[name] for name in temporary),
         }
-        torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {n} --"
-        return " ".join(
-            [
-                python(name),
-                str(SCRIPTS / "record.py"),
-                *(
-                    f"--{key} {' '.join(map(shlex.quote, paths))}"
-                    for key, paths in lists.items()
-                    if paths
-                ),
-                f"-- {python(name)}",
-                *([torchrun] if n > 1 else []),
-            ]
+        paths = " ".join(f"--{key} {paths}" for key, paths in lists.items() if paths)
+        return (
+            f"{python(environment)} {shlex.quote(str(SCRIPTS / 'record.py'))} {paths}"
+            f" --code {code(script)} -- {python(environment)} {path}"
         )
 
     return command
 
 
-def script(step):
-    """The step's script. Its age means nothing: what code() says of its content does."""
-    return ancient(str(SCRIPTS / f"{step}.py"))
-
-
 @cache
-def code(step):
-    """What a step's script and the modules of cxr/ that it imports, directly or not, contain.
+def code(script):
+    """Digest of a step's script and of the modules of cxr/ that it imports, directly or not.
 
-    A parameter of the rule, so that edited code reruns what it makes, and a fresh clone beside
-    copied results reruns nothing. How steps log and write files changes no result, so those
-    modules don't count.
+    How steps log and write files changes no result, so those modules don't count.
     """
-    found = to_read = {SCRIPTS / f"{step}.py"}
+    found = to_read = {SCRIPTS / f"{script}.py"}
     while to_read:
         text = "\n".join(path.read_text() for path in to_read)
         names = re.findall(r"^\s*from cxr\.(\w+) import", text, re.MULTILINE)
@@ -297,7 +316,7 @@ def code(step):
             path for path in modules if path.stem not in ("files", "logs")
         } - found
         found = found | to_read
-    return f"{step}.py with the modules it imports, sha256 {digest_of(found)}"
+    return digest_of(found)
 
 
 def digest_of(paths):
@@ -348,6 +367,21 @@ def tables_of(arrays):
     return [array.replace(".npy", ".csv") for array in arrays]
 
 
+def sums_of(paths):
+    """The sums that record.py writes beside large files.
+
+    Snakemake hashes each input of up to max-checksum-file-size (profiles/) once per output of the
+    job, in the scheduler. Rules take what can be larger as `ancient` and its sum beside it, so that
+    its content, not its age, says what has to be made again.
+    """
+    return [f"{path}.sha256" for path in paths]
+
+
+def has_sum(path):
+    """Whether a file has a sum beside it: image sets that nets learn from."""
+    return re.search(r"(/arrays/.*|/(train|val))\.npy$", path) is not None
+
+
 # Nets
 
 
@@ -377,6 +411,11 @@ def covid19_of(file):
         return f"{COVID19}_split{split}/{file}" if split else f"{COVID19}/{file}"
 
     return path
+
+
+def augmentation_settings(wildcards):
+    """Options of augment."""
+    return options(config["augmentation"] | {"seed": config["seed"]})
 
 
 def covid19_split_settings(wildcards):
@@ -417,6 +456,11 @@ def start_of(net):
     if net["start"] == "imagenet":
         return [f"results/downloads/imagenet/{net['architecture']}.pth"]
     return [f"results/pretrained/{net['start']}/model.safetensors"]
+
+
+def start_option(wildcards, input):
+    """Option of build_net: the weights that a net starts from, if it has any."""
+    return options({"start": input.get("start") or None})
 
 
 def gate_of(net):
@@ -540,17 +584,26 @@ def of_nets(file):
 
 def replicates(file):
     """A file of each replicate of each net."""
-    numbers = range(1, config["replicates"] + 1)
-    if not numbers:
+    n = config["replicates"]
+    if not n:
         raise config_error(
             "replicates", "0 splits and seeds; add e.g. --config replicates=5"
         )
     return [
         f"results/replicates/split{split}_seed{seed}/{net}/{file}"
         for net in config["nets"]
-        for split in numbers
-        for seed in numbers
+        for split in range(1, n + 1)
+        for seed in range(1, n + 1)
     ]
+
+
+def replicates_in_shell(file):
+    """The same files as bash expands them: all their names are longer than a command may be."""
+    numbers = f"{{1..{config['replicates']}}}"
+    return " ".join(
+        f"results/replicates/split{numbers}_seed{numbers}/{net}/{file}"
+        for net in config["nets"]
+    )
 
 
 # Audits
@@ -571,7 +624,12 @@ def files_of(given):
         )
         for value in given.values()
     ]
-    return [path for group in values for path in group]
+    paths = [path for group in values for path in group]
+    return [
+        file
+        for path in paths
+        for file in ([ancient(path), *sums_of([path])] if has_sum(path) else [path])
+    ]
 
 
 CHECKLISTS = HERE / "rules/checklists.csv"

@@ -4,18 +4,16 @@
 rule inspect_covid19:
     input:
         images="results/downloads/covid19.csv",
-        script=script("inspect_covid19"),
         env=environment("torch"),
     output:
         "results/data/covid19/manifest.csv",
     log:
-        "results/logs/inspect_covid19.log",
+        "results/logs/data/covid19/manifest.csv.log",
     conda:
         "../envs/torch.yaml"
     threads: 2
     params:
-        run=recorded("torch"),
-        code=code("inspect_covid19"),
+        run=step("inspect_covid19"),
         folder=subpath(input.images, strip_suffix=".csv"),
         options=options(
             {
@@ -26,14 +24,13 @@ rule inspect_covid19:
     message:
         "Inspecting the COVID-19 images"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --images {input.images}"
+        "{params.run} --folder {params.folder} --images {input.images}"
         " {params.options} --threads {threads} --out {output} &> {log}"
 
 
 rule measure_class_leaks:
     input:
         manifest="results/data/covid19/manifest.csv",
-        script=script("measure_class_leaks"),
         env=environment("torch"),
     output:
         report(
@@ -43,41 +40,38 @@ rule measure_class_leaks:
             caption="captions/class_leaks.rst",
         ),
     log:
-        "results/logs/measure_class_leaks.log",
+        "results/logs/data/covid19/class_leaks.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("measure_class_leaks"),
+        run=step("measure_class_leaks"),
     message:
         "Measuring what the COVID-19 image files tell of their class"
     shell:
-        "{params.run} {input.script} --manifest {input.manifest} --out {output} &> {log}"
+        "{params.run} --manifest {input.manifest} --out {output} &> {log}"
 
 
 rule match_originals:
     input:
         manifest="results/data/covid19/manifest.csv",
         originals=config["covid19"]["originals"] or [],
-        script=script("match_originals"),
         env=environment("torch"),
     output:
         "results/data/covid19/originals.csv",
     log:
-        "results/logs/match_originals.log",
+        "results/logs/data/covid19/originals.csv.log",
     conda:
         "../envs/torch.yaml"
     threads: 2
     params:
-        run=recorded("torch"),
-        code=code("match_originals"),
+        run=step("match_originals"),
         folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
         "Looking for COVID-19 images among originals that tell the patient"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
-        " --originals {input.originals} {params.options} --threads {threads} --out {output}"
+        "{params.run} --folder {params.folder} --manifest {input.manifest}"
+        " --originals {input.originals:q} {params.options} --threads {threads} --out {output}"
         " &> {log}"
 
 
@@ -89,17 +83,15 @@ rule match_metadata:
             for source in config["sources"]["collection"]
         ],
         originals=originals(config),
-        script=script("match_metadata"),
         env=environment("torch"),
     output:
         "results/data/covid19/metadata.csv",
     log:
-        "results/logs/match_metadata.log",
+        "results/logs/data/covid19/metadata.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("match_metadata"),
+        run=step("match_metadata"),
         folder="results/downloads/covid19",
         options=lambda wildcards, input: options(
             {name: input.get(name) or None for name in ("collection", "originals")}
@@ -107,7 +99,7 @@ rule match_metadata:
     message:
         "Looking for the patients and views of COVID-19 images"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} --folder {params.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
 
 
@@ -115,7 +107,6 @@ rule propose_lateral_views:
     input:
         manifest="results/data/covid19/manifest.csv",
         metadata="results/data/covid19/metadata.csv",
-        script=script("propose_lateral_views"),
         env=environment("torch"),
     output:
         table="results/data/covid19/lateral_views_proposed.csv",
@@ -126,40 +117,37 @@ rule propose_lateral_views:
             caption="captions/lateral_views.rst",
         ),
     log:
-        "results/logs/propose_lateral_views.log",
+        "results/logs/data/covid19/lateral_views_proposed.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("propose_lateral_views"),
+        run=step("propose_lateral_views"),
         folder="results/downloads/covid19",
     message:
         "Proposing lateral views"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} --folder {params.folder} --manifest {input.manifest}"
         " --metadata {input.metadata} --out {output.table} --sheet {output.sheet} &> {log}"
 
 
 rule find_duplicates:
     input:
         manifest="results/data/covid19/manifest.csv",
-        script=script("find_duplicates"),
         env=environment("torch"),
     output:
         "results/data/covid19/duplicates.csv",
     log:
-        "results/logs/find_duplicates.log",
+        "results/logs/data/covid19/duplicates.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("find_duplicates"),
+        run=step("find_duplicates"),
         folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
         "Looking for the same picture twice among the COVID-19 images"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} --folder {params.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
 
 
@@ -169,23 +157,21 @@ rule split_covid19:
         lateral_views=lateral_views(config),
         metadata="results/data/covid19/metadata.csv",
         duplicates="results/data/covid19/duplicates.csv",
-        script=script("split_covid19"),
         env=environment("torch"),
     output:
         "results/data/{covid19}/split.csv",
     log:
-        "results/logs/split_covid19/{covid19}.log",
+        "results/logs/data/{covid19}/split.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("split_covid19"),
+        run=step("split_covid19"),
         options=covid19_split_settings,
     message:
         "Splitting the COVID-19 images, lateral views excluded ({wildcards.covid19})"
     shell:
-        "{params.run} {input.script} --manifest {input.manifest}"
-        " --lateral-views {input.lateral_views} --metadata {input.metadata}"
+        "{params.run} --manifest {input.manifest}"
+        " --lateral-views {input.lateral_views:q} --metadata {input.metadata}"
         " --duplicates {input.duplicates} {params.options} --out {output} &> {log}"
 
 
@@ -193,7 +179,6 @@ rule plot_duplicates:
     input:
         duplicates="results/data/covid19/duplicates.csv",
         split="results/data/covid19/split.csv",
-        script=script("plot_duplicates"),
         env=environment("torch"),
     output:
         report(
@@ -203,42 +188,39 @@ rule plot_duplicates:
             caption="captions/duplicates.rst",
         ),
     log:
-        "results/logs/plot_duplicates.log",
+        "results/logs/figures/duplicates.jpg.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("plot_duplicates"),
+        run=step("plot_duplicates"),
         folder="results/downloads/covid19",
     message:
         "Drawing duplicates"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --duplicates {input.duplicates}"
+        "{params.run} --folder {params.folder} --duplicates {input.duplicates}"
         " --split {input.split} --out {output} &> {log}"
 
 
 rule find_words:
     input:
         split="results/data/{covid19}/split.csv",
-        script=script("find_words"),
         env=environment("torch"),
     output:
         "results/data/{covid19}/found_words.csv",
     log:
-        "results/logs/find_words/{covid19}.log",
+        "results/logs/data/{covid19}/found_words.csv.log",
     benchmark:
-        "results/benchmarks/find_words/{covid19}.tsv"
+        "results/benchmarks/data/{covid19}/found_words.csv.tsv"
     conda:
         "../envs/torch.yaml"
     threads: 2
     params:
-        run=recorded("torch"),
-        code=code("find_words"),
+        run=step("find_words"),
         folder="results/downloads/covid19",
     message:
         "Looking for words in the test images ({wildcards.covid19})"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {params.folder} --split {input.split}"
         " --threads {threads} --out {output} &> {log}"
 
 
@@ -246,12 +228,13 @@ rule prepare_covid19:
     input:
         split="results/data/{covid19}/split.csv",
         text_boxes=text_boxes(config),
-        script=script("prepare_covid19"),
         env=environment("torch"),
     output:
         train="results/data/{covid19}/train.npy",
+        train_sum="results/data/{covid19}/train.npy.sha256",
         train_table="results/data/{covid19}/train.csv",
         val="results/data/{covid19}/val.npy",
+        val_sum="results/data/{covid19}/val.npy.sha256",
         val_table="results/data/{covid19}/val.csv",
         test_unedited="results/data/{covid19}/test_unedited.npy",
         test_unedited_table="results/data/{covid19}/test_unedited.csv",
@@ -259,14 +242,13 @@ rule prepare_covid19:
         test_edited_table="results/data/{covid19}/test_edited.csv",
         text_boxes="results/data/{covid19}/text_boxes.csv",
     log:
-        "results/logs/prepare_covid19/{covid19}.log",
+        "results/logs/data/{covid19}/train.npy.log",
     conda:
         "../envs/torch.yaml"
     resources:
         mem_mb=growing(4000),
     params:
-        run=recorded("torch"),
-        code=code("prepare_covid19"),
+        run=step("prepare_covid19"),
         folder="results/downloads/covid19",
         size=options({"size": config["image_size"]}),
         text_boxes=lambda wildcards, input: options(
@@ -275,7 +257,7 @@ rule prepare_covid19:
     message:
         "Reading the COVID-19 images, words covered in the test images ({wildcards.covid19})"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {params.folder} --split {input.split}"
         " {params.size} {params.text_boxes} --train {output.train} --val {output.val}"
         " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
         " --out-boxes {output.text_boxes} &> {log}"
@@ -285,7 +267,6 @@ rule plot_words:
     input:
         split="results/data/covid19/split.csv",
         text_boxes="results/data/covid19/text_boxes.csv",
-        script=script("plot_words"),
         env=environment("torch"),
     output:
         report(
@@ -295,53 +276,54 @@ rule plot_words:
             caption="captions/words.rst",
         ),
     log:
-        "results/logs/plot_words.log",
+        "results/logs/figures/words.jpg.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("plot_words"),
+        run=step("plot_words"),
         folder="results/downloads/covid19",
     message:
         "Drawing words before and after they are covered"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {params.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} --out {output} &> {log}"
 
 
 rule augment:
     input:
-        images="results/data/{covid19}/{split}.npy",
+        images=ancient("results/data/{covid19}/{split}.npy"),
+        sum="results/data/{covid19}/{split}.npy.sha256",
         table="results/data/{covid19}/{split}.csv",
-        script=script("augment"),
         env=environment("torch"),
     output:
         images="results/data/{covid19}/augmented/{split}.npy",
+        sum="results/data/{covid19}/augmented/{split}.npy.sha256",
         table="results/data/{covid19}/augmented/{split}.csv",
     log:
-        "results/logs/augment/{covid19}_{split}.log",
+        "results/logs/data/{covid19}/augmented/{split}.npy.log",
     benchmark:
-        "results/benchmarks/augment/{covid19}_{split}.tsv"
+        "results/benchmarks/data/{covid19}/augmented/{split}.npy.tsv"
+    wildcard_constraints:
+        covid19="covid19",
     conda:
         "../envs/torch.yaml"
     resources:
         mem_mb=growing(4000),
     params:
-        run=recorded("torch"),
-        code=code("augment"),
-        options=options(config["augmentation"] | {"seed": config["seed"]}),
+        run=step("augment"),
+        options=augmentation_settings,
     message:
         "Augmenting the {wildcards.split} images ({wildcards.covid19})"
     shell:
-        "{params.run} {input.script} --images {input.images} --out {output.images}"
+        "{params.run} --images {input.images} --out {output.images}"
         " {params.options} &> {log}"
 
 
 rule plot_variants:
     input:
-        images="results/data/covid19/augmented/train.npy",
+        images=ancient("results/data/covid19/augmented/train.npy"),
+        sum="results/data/covid19/augmented/train.npy.sha256",
         table="results/data/covid19/augmented/train.csv",
-        script=script("plot_variants"),
         env=environment("torch"),
     output:
         report(
@@ -351,13 +333,12 @@ rule plot_variants:
             caption="captions/variants.rst",
         ),
     log:
-        "results/logs/plot_variants.log",
+        "results/logs/figures/variants.jpg.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("plot_variants"),
+        run=step("plot_variants"),
     message:
         "Drawing augmented images"
     shell:
-        "{params.run} {input.script} --images {input.images} --out {output} &> {log}"
+        "{params.run} --images {input.images} --out {output} &> {log}"

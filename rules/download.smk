@@ -9,7 +9,6 @@ localrules:
 
 rule draw_phantoms:
     input:
-        script=script("draw_phantoms"),
         env=environment("torch"),
     output:
         [directory(path) if is_folder(path) else path for path in phantoms(config)],
@@ -18,38 +17,36 @@ rule draw_phantoms:
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("draw_phantoms"),
+        run=step("draw_phantoms"),
         options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
     message:
         "Drawing radiograph-like phantoms in the layouts of the real data sets"
     shell:
-        "{params.run} {input.script} --chestxray14 phantoms/chestxray14"
+        "{params.run} --chestxray14 phantoms/chestxray14"
         " --covid19 phantoms/covid19 --lists phantoms {params.options} &> {log}"
 
 
 rule download:
     input:
         local=local_source,
-        script=script("download"),
         env=environment("torch"),
     output:
-        "results/downloads/{dataset}/{source}",
+        file="results/downloads/{dataset}/{source}",
+        sum="results/downloads/{dataset}/{source}.sha256",
     log:
-        "results/logs/download/{dataset}_{source}.log",
+        "results/logs/downloads/{dataset}/{source}.log",
     wildcard_constraints:
         dataset=one_of(name for name in config["sources"] if name != "covid19"),
-        source=r"[^/.][^/]*",
+        source=r"[^/.][^/]*(?<!\.sha256)",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("download"),
+        run=step("download"),
         source=source_options,
     message:
         "Fetching {wildcards.source} of {wildcards.dataset}"
     shell:
-        "{params.run} {input.script} {params.source} --out {output} &> {log}"
+        "{params.run} {params.source} --out {output.file} &> {log}"
 
 
 rule download_covid19:
@@ -60,17 +57,15 @@ rule download_covid19:
             for source in config["sources"]["covid19"]
             if "local" in source
         ],
-        script=script("download_covid19"),
         env=environment("torch"),
     output:
         manifest="results/downloads/covid19.csv",
     log:
-        "results/logs/download_covid19.log",
+        "results/logs/downloads/covid19.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("download_covid19"),
+        run=step("download_covid19"),
         folder=subpath(output.manifest, strip_suffix=".csv"),
         source=options(
             {
@@ -82,5 +77,5 @@ rule download_covid19:
     message:
         "Fetching the COVID-19 Radiography Database"
     shell:
-        "{params.run} {input.script} {params.source} --folder {params.folder}"
+        "{params.run} {params.source} --folder {params.folder}"
         " --manifest {output.manifest} {params.classes} &> {log}"

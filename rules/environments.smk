@@ -22,15 +22,15 @@ rule make_environment:
     log:
         str(HERE / ".venvs" / "{environment}-{digest}.log"),
     params:
-        uv=f"{sys.executable} -m uv",  # of the environment that Snakemake runs in
+        uv=f"{shlex.quote(sys.executable)} -E -s -m uv",  # of the environment that Snakemake runs in
         pins=lambda wildcards: pins(wildcards.environment),
         folder=subpath(output[0], parent=True),
     message:
         "Making the environment {wildcards.environment} from its pins"
     run:
         shell(
-            "({params.uv} venv --clear --python 3.11 {params.folder}"
+            "({params.uv} venv --clear --python 3.11 {params.folder:q}"
             " && {params.uv} pip install --compile-bytecode --require-hashes --no-deps"
-            " --python {params.folder}/bin/python"
-            " --requirement {params.pins}) &> {log}"
+            " --python {params.folder:q}/bin/python"
+            " --requirement {params.pins:q}) &> {log:q}"
         )

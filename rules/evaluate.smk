@@ -8,12 +8,11 @@ rule predict:
         edited_table=covid19_of("test_edited.csv"),
         unedited=covid19_of("test_unedited.npy"),
         unedited_table=covid19_of("test_unedited.csv"),
-        script=script("predict"),
         env=environment("torch"),
     output:
         "results/{net}/predictions.csv",
     log:
-        "results/logs/predict/{net}.log",
+        "results/logs/{net}/predictions.csv.log",
     wildcard_constraints:
         net=ANY_NET,
     conda:
@@ -22,12 +21,11 @@ rule predict:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("predict"),
+        run=step("predict"),
     message:
         "Predicting the test images with {wildcards.net}"
     shell:
-        "{params.run} {input.script} --checkpoints {input.checkpoints} --edited {input.edited}"
+        "{params.run} --checkpoints {input.checkpoints} --edited {input.edited}"
         " --unedited {input.unedited} --out {output} &> {log}"
 
 
@@ -36,26 +34,24 @@ rule evaluate:
         predictions="results/{net}/predictions.csv",
         split=covid19_of("split.csv"),
         duplicates="results/data/covid19/duplicates.csv",
-        script=script("evaluate"),
         env=environment("torch"),
     output:
         confusion="results/{net}/confusion.csv",
         metrics="results/{net}/metrics.csv",
         summary="results/{net}/summary.csv",
     log:
-        "results/logs/evaluate/{net}.log",
+        "results/logs/{net}/confusion.csv.log",
     wildcard_constraints:
         net=ANY_NET,
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("evaluate"),
+        run=step("evaluate"),
         options=options({"seed": config["seed"]}),
     message:
         "Evaluating {wildcards.net}"
     shell:
-        "{params.run} {input.script} --predictions {input.predictions} {params.options}"
+        "{params.run} --predictions {input.predictions} {params.options}"
         " --split {input.split} --duplicates {input.duplicates}"
         " --confusion {output.confusion} --metrics {output.metrics} --summary {output.summary}"
         " &> {log}"
@@ -69,35 +65,33 @@ rule evaluate_authors_nets:
         ],
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
-        script=script("evaluate_authors_nets"),
         env=environment("torch"),
     output:
         "results/authors_nets/accuracies.csv",
     log:
-        "results/logs/evaluate_authors_nets.log",
+        "results/logs/authors_nets/accuracies.csv.log",
     conda:
         "../envs/torch.yaml"
     resources:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("evaluate_authors_nets"),
+        run=step("evaluate_authors_nets"),
     message:
         "Evaluating the nets that the paper's authors released"
     shell:
-        "{params.run} {input.script} --checkpoints {input.checkpoints} --images {input.images}"
+        "{params.run} --checkpoints {input.checkpoints} --images {input.images}"
         " --out {output} &> {log}"
 
 
 rule calibrate:
     input:
         net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
-        val="results/data/covid19/val.npy",
+        val=ancient("results/data/covid19/val.npy"),
+        val_sum="results/data/covid19/val.npy.sha256",
         val_table="results/data/covid19/val.csv",
         test="results/data/covid19/test_edited.npy",
         test_table="results/data/covid19/test_edited.csv",
-        script=script("calibrate"),
         env=environment("torch"),
     output:
         table="results/{net}/calibration.csv",
@@ -108,17 +102,16 @@ rule calibrate:
             caption="captions/calibration.rst",
         ),
     log:
-        "results/logs/calibrate/{net}.log",
+        "results/logs/{net}/calibration.csv.log",
     conda:
         "../envs/torch.yaml"
     resources:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("calibrate"),
+        run=step("calibrate"),
     message:
         "Calibrating {wildcards.net}"
     shell:
-        "{params.run} {input.script} --net {input.net} --val {input.val} --test {input.test}"
+        "{params.run} --net {input.net} --val {input.val} --test {input.test}"
         " --table {output.table} --figure {output.figure} &> {log}"

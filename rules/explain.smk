@@ -6,26 +6,24 @@ rule export_onnx:
         net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
-        script=script("export_onnx"),
         env=environment("torch"),
     output:
         onnx="results/{net}/model.onnx",
         keras_source=temp("results/{net}/keras_source.onnx"),
         logits="results/{net}/logits.csv",
     log:
-        "results/logs/export_onnx/{net}.log",
+        "results/logs/{net}/model.onnx.log",
     priority: 10
     conda:
         "../envs/torch.yaml"
     resources:
         mem_mb=growing(8000),
     params:
-        run=recorded("torch", temporary=["keras_source"]),
-        code=code("export_onnx"),
+        run=step("export_onnx", temporary=["keras_source"]),
     message:
         "Exporting {wildcards.net} as ONNX"
     shell:
-        "{params.run} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images}"
         " --onnx {output.onnx} --keras-source {output.keras_source} --logits {output.logits}"
         " &> {log}"
 
@@ -33,24 +31,22 @@ rule export_onnx:
 rule convert_keras:
     input:
         onnx="results/{net}/keras_source.onnx",
-        script=script("convert_keras"),
         env=environment("keras"),
     output:
         "results/{net}/model.h5",
     log:
-        "results/logs/convert_keras/{net}.log",
+        "results/logs/{net}/model.h5.log",
     priority: 10
     conda:
         "../envs/keras.yaml"
     resources:
         mem_mb=growing(8000),
     params:
-        run=recorded("keras"),
-        code=code("convert_keras"),
+        run=step("convert_keras", "keras"),
     message:
         "Converting {wildcards.net} to Keras"
     shell:
-        "{params.run} {input.script} --keras-source {input.onnx} --model {output} &> {log}"
+        "{params.run} --keras-source {input.onnx} --model {output} &> {log}"
 
 
 rule check_conversion:
@@ -59,7 +55,6 @@ rule check_conversion:
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
         logits="results/{net}/logits.csv",
-        script=script("check_conversion"),
         env=environment("keras"),
     output:
         report(
@@ -73,20 +68,19 @@ rule check_conversion:
             caption="captions/conversion.rst",
         ),
     log:
-        "results/logs/check_conversion/{net}.log",
+        "results/logs/{net}/conversion.csv.log",
     priority: 10
     conda:
         "../envs/keras.yaml"
     resources:
         mem_mb=growing(8000),
     params:
-        run=recorded("keras"),
-        code=code("check_conversion"),
+        run=step("check_conversion", "keras"),
         tolerance=config["conversion"]["tolerance"],
     message:
         "Checking that {wildcards.net} predicts the same in PyTorch, ONNX Runtime and Keras"
     shell:
-        "{params.run} {input.script} --model {input.model} --images {input.images}"
+        "{params.run} --model {input.model} --images {input.images}"
         " --logits {input.logits} --tolerance {params.tolerance} --conversion {output} &> {log}"
 
 
@@ -99,22 +93,20 @@ rule publish_net:
         summary="results/{net}/summary.csv",
         metrics="results/{net}/metrics.csv",
         conversion="results/{net}/conversion.csv",
-        script=script("publish_net"),
         env=environment("torch"),
     output:
         net="results/{net}/model.safetensors",
         description="results/{net}/model.json",
     log:
-        "results/logs/publish_net/{net}.log",
+        "results/logs/{net}/model.safetensors.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("publish_net"),
+        run=step("publish_net"),
     message:
         "Publishing {wildcards.net}"
     shell:
-        "{params.run} {input.script} --checkpoint {input.checkpoint} --onnx {input.onnx}"
+        "{params.run} --checkpoint {input.checkpoint} --onnx {input.onnx}"
         " --summary {input.summary} --metrics {input.metrics} --conversion {input.conversion}"
         " --out {output.net} &> {log}"
 
@@ -123,18 +115,16 @@ rule select_figure_images:
     input:
         split="results/data/covid19/split.csv",
         text_boxes="results/data/covid19/text_boxes.csv",
-        script=script("select_figure_images"),
         env=environment("torch"),
     output:
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
     log:
-        "results/logs/select_figure_images.log",
+        "results/logs/data/covid19/figure_images.npy.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("select_figure_images"),
+        run=step("select_figure_images"),
         folder="results/downloads/covid19",
         options=options(
             {
@@ -147,7 +137,7 @@ rule select_figure_images:
     message:
         "Choosing the images of figures 2 to 4"
     shell:
-        "{params.run} {input.script} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {params.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} {params.options} --out {output.images} &> {log}"
 
 
@@ -156,21 +146,19 @@ rule predict_figure_images:
         net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
-        script=script("predict_figure_images"),
         env=environment("torch"),
     output:
         "results/{net}/heatmaps/predictions.csv",
     log:
-        "results/logs/predict_figure_images/{net}.log",
+        "results/logs/{net}/heatmaps/predictions.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("predict_figure_images"),
+        run=step("predict_figure_images"),
     message:
         "Predicting the images of figures 2 to 4 with {wildcards.net}"
     shell:
-        "{params.run} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images}"
         " --out {output} &> {log}"
 
 
@@ -180,16 +168,15 @@ rule explain:
         conversion="results/{net}/conversion.csv",
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
-        script=script("explain"),
         env=environment("keras"),
     output:
         relevance="results/{net}/heatmaps/relevance.npz",
         table="results/{net}/heatmaps/heatmaps.csv",
         pictures=directory("results/{net}/heatmaps/pictures"),
     log:
-        "results/logs/explain/{net}.log",
+        "results/logs/{net}/heatmaps/relevance.npz.log",
     benchmark:
-        "results/benchmarks/explain/{net}.tsv"
+        "results/benchmarks/{net}/heatmaps/relevance.npz.tsv"
     priority: 10
     conda:
         "../envs/keras.yaml"
@@ -198,13 +185,12 @@ rule explain:
         mem_mb=growing(8000),
         runtime=growing(60),
     params:
-        run=recorded("keras"),
-        code=code("explain"),
+        run=step("explain", "keras"),
         methods=options({"methods": config["heatmaps"]["methods"]}),
     message:
         "Explaining {wildcards.net} by layer-wise relevance propagation"
     shell:
-        "{params.run} {input.script} --model {input.model} --images {input.images}"
+        "{params.run} --model {input.model} --images {input.images}"
         " {params.methods} --relevance {output.relevance} --table {output.table}"
         " --pictures {output.pictures} --threads {threads} &> {log}"
 
@@ -216,7 +202,6 @@ rule check_heatmaps:
         table="results/data/covid19/figure_images.csv",
         heatmaps="results/{net}/heatmaps/heatmaps.csv",
         relevance="results/{net}/heatmaps/relevance.npz",
-        script=script("check_heatmaps"),
         env=environment("torch"),
     output:
         report(
@@ -227,20 +212,19 @@ rule check_heatmaps:
             caption="captions/agreement.rst",
         ),
     log:
-        "results/logs/check_heatmaps/{net}.log",
+        "results/logs/{net}/heatmaps/agreement.csv.log",
     conda:
         "../envs/torch.yaml"
     resources:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("check_heatmaps"),
+        run=step("check_heatmaps"),
         least=config["heatmaps"]["least_rank_correlation"],
     message:
         "Checking {wildcards.net}'s heatmaps by a second implementation"
     shell:
-        "{params.run} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance} --least {params.least}"
         " --out {output} &> {log}"
 
@@ -250,27 +234,25 @@ rule explain_test_set:
         net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
-        script=script("explain_test_set"),
         env=environment("torch"),
     output:
         relevance="results/{net}/heatmaps/test_set.npz",
         table="results/{net}/heatmaps/test_set.csv",
     log:
-        "results/logs/explain_test_set/{net}.log",
+        "results/logs/{net}/heatmaps/test_set.npz.log",
     benchmark:
-        "results/benchmarks/explain_test_set/{net}.tsv"
+        "results/benchmarks/{net}/heatmaps/test_set.npz.tsv"
     conda:
         "../envs/torch.yaml"
     resources:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("explain_test_set"),
+        run=step("explain_test_set"),
     message:
         "Explaining {wildcards.net}'s decisions for all test images"
     shell:
-        "{params.run} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images}"
         " --relevance {output.relevance} --table {output.table} &> {log}"
 
 
@@ -279,7 +261,6 @@ rule randomise_weights:
         net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
-        script=script("randomise_weights"),
         env=environment("torch"),
     output:
         table="results/{net}/heatmaps/randomised.csv",
@@ -291,15 +272,14 @@ rule randomise_weights:
             caption="captions/randomised.rst",
         ),
     log:
-        "results/logs/randomise_weights/{net}.log",
+        "results/logs/{net}/heatmaps/randomised.csv.log",
     conda:
         "../envs/torch.yaml"
     resources:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("randomise_weights"),
+        run=step("randomise_weights"),
         options=options(
             {
                 "per_class": config["heatmaps"]["randomised_per_class"],
@@ -309,7 +289,7 @@ rule randomise_weights:
     message:
         "Comparing {wildcards.net}'s heatmaps with those of random weights"
     shell:
-        "{params.run} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images}"
         " {params.options} --table {output.table} --figure {output.figure} &> {log}"
 
 
@@ -321,25 +301,23 @@ rule write_gallery:
         unedited="results/data/covid19/test_unedited.npy",
         unedited_table="results/data/covid19/test_unedited.csv",
         predictions="results/{net}/predictions.csv",
-        script=script("write_gallery"),
         env=environment("torch"),
     output:
         page="results/{net}/gallery.html",
         pictures=directory("results/{net}/gallery"),
     log:
-        "results/logs/write_gallery/{net}.log",
+        "results/logs/{net}/gallery.html.log",
     conda:
         "../envs/torch.yaml"
     resources:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("write_gallery"),
+        run=step("write_gallery"),
     message:
         "Writing the gallery of {wildcards.net}'s test images"
     shell:
-        "{params.run} {input.script} --net {input.net} --edited {input.edited}"
+        "{params.run} --net {input.net} --edited {input.edited}"
         " --unedited {input.unedited} --predictions {input.predictions} --out {output.page}"
         " --pictures {output.pictures} &> {log}"
 
@@ -349,7 +327,6 @@ rule measure_word:
         nets=list(last_checkpoints().values()),
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
-        script=script("measure_word"),
         env=environment("torch"),
     output:
         table=report(
@@ -374,15 +351,14 @@ rule measure_word:
             caption="captions/word.rst",
         ),
     log:
-        "results/logs/measure_word.log",
+        "results/logs/tables/word.csv.log",
     conda:
         "../envs/torch.yaml"
     resources:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=recorded("torch"),
-        code=code("measure_word"),
+        run=step("measure_word"),
         options=options(
             {
                 "nets": last_checkpoints(),
@@ -396,7 +372,7 @@ rule measure_word:
     message:
         "Drawing a word into every test image"
     shell:
-        "{params.run} {input.script} --images {input.images} {params.options}"
+        "{params.run} --images {input.images} {params.options}"
         " --table {output.table} --relevance {output.relevance} --figure {output.figure} &> {log}"
 
 
@@ -408,7 +384,6 @@ rule plot_heatmaps:
         relevance=f"results/{config['heatmaps']['net']}/heatmaps/relevance.npz",
         agreement=f"results/{config['heatmaps']['net']}/heatmaps/agreement.csv",
         predictions=f"results/{config['heatmaps']['net']}/heatmaps/predictions.csv",
-        script=script("plot_heatmaps"),
         env=environment("torch"),
     output:
         figure=report(
@@ -420,15 +395,14 @@ rule plot_heatmaps:
         ),
         table="results/figures/figure{figure}.csv",
     log:
-        "results/logs/plot_heatmaps/figure{figure}.log",
+        "results/logs/figures/figure{figure}.svg.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("plot_heatmaps"),
+        run=step("plot_heatmaps"),
     message:
         "Drawing figure {wildcards.figure}"
     shell:
-        "{params.run} {input.script} --figure {wildcards.figure} --images {input.images}"
+        "{params.run} --figure {wildcards.figure} --images {input.images}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance}"
         " --predictions {input.predictions} --out {output.figure} &> {log}"

@@ -4,43 +4,41 @@
 rule build_pretrained:
     input:
         start=lambda wildcards: start_of(config["pretrained"][wildcards.name]),
-        script=script("build_net"),
         env=environment("torch"),
     output:
         "results/pretrained/{name}/initial.safetensors",
     log:
-        "results/logs/build_pretrained/{name}.log",
+        "results/logs/pretrained/{name}/initial.safetensors.log",
     priority: 20
     conda:
         "../envs/torch.yaml"
     resources:
         mem_mb=growing(4000),
     params:
-        run=recorded("torch"),
-        code=code("build_net"),
+        run=step("build_net"),
         settings=net_settings,
-        start=lambda wildcards, input: options({"start": input.get("start") or None}),
+        start=start_option,
     message:
         "Building {wildcards.name}"
     shell:
-        "{params.run} {input.script} {params.settings} {params.start} --out {output} &> {log}"
+        "{params.run} {params.settings} {params.start} --out {output} &> {log}"
 
 
 rule pretrain_phase:
     input:
-        images=archives(),
+        images=ancient(archives()),
+        sums=sums_of(archives()),
         tables=tables_of(archives()),
         split="results/data/chestxray14/split.csv",
         start=previous_checkpoint,
-        script=script("train_phase"),
         env=environment("torch"),
     output:
         checkpoint="results/pretrained/{name}/phase{phase}/checkpoint.safetensors",
         history="results/pretrained/{name}/phase{phase}/history.csv",
     log:
-        "results/logs/pretrain_phase/{name}_phase{phase}.log",
+        "results/logs/pretrained/{name}/phase{phase}/checkpoint.safetensors.log",
     benchmark:
-        "results/benchmarks/pretrain_phase/{name}_phase{phase}.tsv"
+        "results/benchmarks/pretrained/{name}/phase{phase}/checkpoint.safetensors.tsv"
     priority: 20
     conda:
         "../envs/torch.yaml"
@@ -48,17 +46,14 @@ rule pretrain_phase:
     resources:
         gpu=lambda wildcards: config["pretrained"][wildcards.name]["gpus"],
         mem_mb=growing(12000),
-        runtime=growing(1440),
+        runtime=1440,  # it resumes at every attempt
     params:
-        run=recorded(
-            "torch", lambda wildcards: config["pretrained"][wildcards.name]["gpus"]
-        ),
-        code=code("train_phase"),
+        run=step("train_phase"),
         settings=chestxray14_phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
     shell:
-        "{params.run} {input.script} --images {input.images} --split {input.split}"
+        "{params.run} --images {input.images} --split {input.split}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 
@@ -69,26 +64,24 @@ rule publish_pretrained:
             wildcards.name, "checkpoint.safetensors"
         )[-1],
         histories=lambda wildcards: of_pretrained_phases(wildcards.name, "history.csv"),
-        script=script("publish_pretrained"),
         env=environment("torch"),
     output:
         net="results/pretrained/{name}/model.safetensors",
         description="results/pretrained/{name}/model.json",
         history="results/pretrained/{name}/history.csv",
     log:
-        "results/logs/publish_pretrained/{name}.log",
+        "results/logs/pretrained/{name}/model.safetensors.log",
     wildcard_constraints:
         name=one_of(TRAINED),
     priority: 20
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("publish_pretrained"),
+        run=step("publish_pretrained"),
     message:
         "Publishing {wildcards.name}"
     shell:
-        "{params.run} {input.script} --checkpoint {input.checkpoint}"
+        "{params.run} --checkpoint {input.checkpoint}"
         " --histories {input.histories} --out {output.net} --history {output.history} &> {log}"
 
 
@@ -97,21 +90,19 @@ rule load_chexnet:
         checkpoint=lambda wildcards: "results/downloads/chexnet/{}".format(
             config["pretrained"][wildcards.name]["checkpoint"]
         ),
-        script=script("load_chexnet"),
         env=environment("torch"),
     output:
         net="results/pretrained/{name}/model.safetensors",
         description="results/pretrained/{name}/model.json",
     log:
-        "results/logs/load_chexnet/{name}.log",
+        "results/logs/pretrained/{name}/model.safetensors.log",
     wildcard_constraints:
         name=one_of(LOADED),
     priority: 20
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("load_chexnet"),
+        run=step("load_chexnet"),
         settings=lambda wildcards: options(
             {
                 "outputs": config["pretrained"][wildcards.name]["outputs"],
@@ -121,17 +112,17 @@ rule load_chexnet:
     message:
         "Loading Zech's CheXNet"
     shell:
-        "{params.run} {input.script} --checkpoint {input.checkpoint} {params.settings}"
+        "{params.run} --checkpoint {input.checkpoint} {params.settings}"
         " --out {output.net} &> {log}"
 
 
 rule evaluate_findings:
     input:
         net="results/pretrained/{name}/model.safetensors",
-        images=archives(),
+        images=ancient(archives()),
+        sums=sums_of(archives()),
         tables=tables_of(archives()),
         split="results/data/chestxray14/split.csv",
-        script=script("evaluate_findings"),
         env=environment("torch"),
     output:
         report(
@@ -141,7 +132,7 @@ rule evaluate_findings:
             caption="captions/auroc.rst",
         ),
     log:
-        "results/logs/evaluate_findings/{name}.log",
+        "results/logs/pretrained/{name}/auroc.csv.log",
     conda:
         "../envs/torch.yaml"
     resources:
@@ -149,8 +140,7 @@ rule evaluate_findings:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        run=recorded("torch"),
-        code=code("evaluate_findings"),
+        run=step("evaluate_findings"),
         options=lambda wildcards: options(
             {
                 "least_auroc": (
@@ -163,5 +153,5 @@ rule evaluate_findings:
     message:
         "Evaluating {wildcards.name} on ChestX-ray14's test images"
     shell:
-        "{params.run} {input.script} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images}"
         " --split {input.split} {params.options} --out {output} &> {log}"

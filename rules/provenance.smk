@@ -4,7 +4,6 @@
 rule write_crate:
     input:
         results=rules.study.input,
-        script=script("write_crate"),
         env=environment("torch"),
     output:
         crate="results/ro-crate-metadata.json",
@@ -17,18 +16,18 @@ rule write_crate:
         config="results/provenance/config.json",
         snakefile="results/provenance/Snakefile",
     log:
-        "results/logs/write_crate.log",
+        "results/logs/ro-crate-metadata.json.log",
     conda:
         "../envs/torch.yaml"
     params:
-        python=python("torch"),
+        run=step("write_crate", record=False),
         code=code("write_crate"),
-        snakefile=str(HERE / "Snakefile"),
+        snakefile=options({"snakefile": HERE / "Snakefile"}),
         config=as_json(config),
         version=snakemake_version,
     message:
         "Describing the run as an RO-Crate"
     shell:
-        "{params.python} {input.script} --snakefile {params.snakefile} --config {params.config}"
+        "{params.run} {params.snakefile} --config {params.config}"
         " --snakemake-version {params.version} --jobs {output.jobs}"
         " --out-config {output.config} --out-snakefile {output.snakefile} &> {log}"

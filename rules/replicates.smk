@@ -1,10 +1,46 @@
 """Replicates: the nets over other splits and seeds, and how much of a score is due to which."""
 
+# What only training needs is not kept: checkpoints and variants of 10 x 10 replicates would take
+# 150 GB.
+
+
+use rule augment as augment_replicate with:
+    output:
+        images=temp("results/data/{covid19}/augmented/{split}.npy"),
+        sum="results/data/{covid19}/augmented/{split}.npy.sha256",
+        table="results/data/{covid19}/augmented/{split}.csv",
+    wildcard_constraints:
+        covid19=REPLICATE_SPLIT,
+    params:
+        run=step("augment", temporary=["images"]),
+        options=augmentation_settings,
+
+
+use rule build_net as build_replicate with:
+    output:
+        net=temp("results/{net}/initial.safetensors"),
+    wildcard_constraints:
+        net=REPLICATE,
+    params:
+        run=step("build_net", temporary=["net"]),
+        settings=net_settings,
+        start=start_option,
+
+
+use rule train_phase as train_replicate with:
+    output:
+        checkpoint=temp("results/{net}/phase{phase}/checkpoint.safetensors"),
+        history="results/{net}/phase{phase}/history.csv",
+    wildcard_constraints:
+        net=REPLICATE,
+    params:
+        run=step("train_phase", temporary=["checkpoint"]),
+        settings=covid19_phase_settings,
+
 
 rule collect_replicates:
     input:
         lambda wildcards: replicates("predictions.csv"),
-        script=script("collect_replicates"),
         env=environment("torch"),
     output:
         replicates="results/replicates/replicates.csv",
@@ -27,12 +63,11 @@ rule collect_replicates:
             caption="captions/replicates.rst",
         ),
     log:
-        "results/logs/collect_replicates.log",
+        "results/logs/replicates/replicates.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("collect_replicates"),
+        run=step("collect_replicates", inputs=replicates_in_shell("predictions.csv")),
         folder=subpath(output.summary, parent=True),
         options=options(
             {"nets": list(config["nets"]), "replicates": config["replicates"]}
@@ -40,5 +75,5 @@ rule collect_replicates:
     message:
         "Comparing replicates"
     shell:
-        "{params.run} {input.script} {params.options} --folder {params.folder}"
+        "{params.run} {params.options} --folder {params.folder}"
         " --figure {output.figure} &> {log}"

@@ -9,7 +9,6 @@ rule count_images:
         manifest="results/downloads/covid19.csv",
         covid19="results/data/covid19/split.csv",
         augmented="results/data/covid19/augmented/train.csv",
-        script=script("count_images"),
         env=environment("torch"),
     output:
         report(
@@ -19,17 +18,16 @@ rule count_images:
             caption="captions/counts.rst",
         ),
     log:
-        "results/logs/count_images.log",
+        "results/logs/data/counts.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("count_images"),
+        run=step("count_images"),
         paper=as_json(config["paper"]["counts"]),
     message:
         "Counting images beside the paper's numbers"
     shell:
-        "{params.run} {input.script} --chestxray14 {input.chestxray14}"
+        "{params.run} --chestxray14 {input.chestxray14}"
         " --archives {input.archives} --duplicates {input.duplicates} --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
         " --paper {params.paper} --out {output} &> {log}"
 
@@ -39,7 +37,6 @@ rule write_tables:
         of_nets("confusion.csv"),
         of_nets("metrics.csv"),
         of_nets("summary.csv"),
-        script=script("write_tables"),
         env=environment("torch"),
     output:
         summary=report(
@@ -68,12 +65,11 @@ rule write_tables:
         ),
         headline="results/tables/headline.csv",  # of the report's first page
     log:
-        "results/logs/write_tables.log",
+        "results/logs/tables/summary.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("write_tables"),
+        run=step("write_tables"),
         folder=subpath(output.summary, parent=True),
         nets=options(
             {
@@ -89,7 +85,7 @@ rule write_tables:
     message:
         "Writing tables 1 to 3"
     shell:
-        "{params.run} {input.script} --results results {params.nets} --paper {params.paper}"
+        "{params.run} --results results {params.nets} --paper {params.paper}"
         " --out {params.folder} &> {log}"
 
 
@@ -97,7 +93,6 @@ rule plot_accuracies:
     input:
         of_nets("predictions.csv"),
         [of_phases(net, "history.csv") for net in config["nets"]],
-        script=script("plot_accuracies"),
         env=environment("torch"),
     output:
         figure=report(
@@ -108,24 +103,21 @@ rule plot_accuracies:
         ),
         table="results/figures/figure1.csv",
     log:
-        "results/logs/plot_accuracies.log",
+        "results/logs/figures/figure1.svg.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("plot_accuracies"),
+        run=step("plot_accuracies"),
         nets=options({"nets": list(config["nets"])}),
     message:
         "Plotting figure 1"
     shell:
-        "{params.run} {input.script} --results results {params.nets}"
-        " --out {output.figure} &> {log}"
+        "{params.run} --results results {params.nets}" " --out {output.figure} &> {log}"
 
 
 rule compare_nets:
     input:
         predictions=of_nets("predictions.csv"),
-        script=script("compare_nets"),
         env=environment("torch"),
     output:
         report(
@@ -135,12 +127,11 @@ rule compare_nets:
             caption="captions/comparisons.rst",
         ),
     log:
-        "results/logs/compare_nets.log",
+        "results/logs/tables/comparisons.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("compare_nets"),
+        run=step("compare_nets"),
         predictions=options(
             {
                 "predictions": {
@@ -151,7 +142,7 @@ rule compare_nets:
     message:
         "Comparing the nets with each other"
     shell:
-        "{params.run} {input.script} {params.predictions} --out {output} &> {log}"
+        "{params.run} {params.predictions} --out {output} &> {log}"
 
 
 rule compare_published:
@@ -159,7 +150,6 @@ rule compare_published:
         of_nets("metrics.csv"),
         of_nets("summary.csv"),
         aurocs=collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
-        script=script("compare_published"),
         env=environment("torch"),
     output:
         published=report(
@@ -175,12 +165,11 @@ rule compare_published:
             caption="captions/aurocs.rst",
         ),
     log:
-        "results/logs/compare_published.log",
+        "results/logs/tables/published.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("compare_published"),
+        run=step("compare_published"),
         folder=subpath(output.published, parent=True),
         results=subpath(output.published, ancestor=2),
         options=options(
@@ -196,5 +185,5 @@ rule compare_published:
     message:
         "Comparing the nets with published ones"
     shell:
-        "{params.run} {input.script} --results {params.results} {params.options}"
+        "{params.run} --results {params.results} {params.options}"
         " --published {params.published} --out {params.folder} &> {log}"

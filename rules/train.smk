@@ -5,48 +5,43 @@ rule build_net:
     input:
         start=lambda wildcards: start_of(net_of(wildcards.net)),
         gate=lambda wildcards: gate_of(net_of(wildcards.net)),
-        script=script("build_net"),
         env=environment("torch"),
     output:
-        "results/{net}/initial.safetensors",
+        net="results/{net}/initial.safetensors",
     log:
-        "results/logs/build_net/{net}.log",
-    wildcard_constraints:
-        net=ANY_NET,
+        "results/logs/{net}/initial.safetensors.log",
     priority: 20
     conda:
         "../envs/torch.yaml"
     resources:
         mem_mb=growing(4000),
     params:
-        run=recorded("torch"),
-        code=code("build_net"),
+        run=step("build_net"),
         settings=net_settings,
-        start=lambda wildcards, input: options({"start": input.get("start") or None}),
+        start=start_option,
     message:
         "Building {wildcards.net}"
     shell:
-        "{params.run} {input.script} {params.settings} {params.start} --out {output} &> {log}"
+        "{params.run} {params.settings} {params.start} --out {output} &> {log}"
 
 
 rule train_phase:
     input:
-        train=covid19_of("augmented/train.npy"),
+        train=ancient(covid19_of("augmented/train.npy")),
+        train_sum=covid19_of("augmented/train.npy.sha256"),
         train_table=covid19_of("augmented/train.csv"),
-        val=covid19_of("augmented/val.npy"),
+        val=ancient(covid19_of("augmented/val.npy")),
+        val_sum=covid19_of("augmented/val.npy.sha256"),
         val_table=covid19_of("augmented/val.csv"),
         start=previous_checkpoint,
-        script=script("train_phase"),
         env=environment("torch"),
     output:
         checkpoint="results/{net}/phase{phase}/checkpoint.safetensors",
         history="results/{net}/phase{phase}/history.csv",
     log:
-        "results/logs/train_phase/{net}_phase{phase}.log",
+        "results/logs/{net}/phase{phase}/checkpoint.safetensors.log",
     benchmark:
-        "results/benchmarks/train_phase/{net}_phase{phase}.tsv"
-    wildcard_constraints:
-        net=ANY_NET,
+        "results/benchmarks/{net}/phase{phase}/checkpoint.safetensors.tsv"
     priority: 20  # the long chains first
     conda:
         "../envs/torch.yaml"
@@ -54,15 +49,14 @@ rule train_phase:
     resources:
         gpu=1,
         mem_mb=growing(8000),
-        runtime=growing(720),
+        runtime=720,  # it resumes at every attempt
     params:
-        run=recorded("torch"),
-        code=code("train_phase"),
+        run=step("train_phase"),
         settings=covid19_phase_settings,
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"
     shell:
-        "{params.run} {input.script} --train {input.train} --val {input.val}"
+        "{params.run} --train {input.train} --val {input.val}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 
@@ -70,7 +64,6 @@ rule train_phase:
 rule plot_training:
     input:
         histories=lambda wildcards: histories_of(wildcards.trained),
-        script=script("plot_training"),
         env=environment("torch"),
     output:
         report(
@@ -80,13 +73,12 @@ rule plot_training:
             caption="captions/training.rst",
         ),
     log:
-        "results/logs/plot_training/{trained}.log",
+        "results/logs/figures/training_{trained}.svg.log",
     conda:
         "../envs/torch.yaml"
     params:
-        run=recorded("torch"),
-        code=code("plot_training"),
+        run=step("plot_training"),
     message:
         "Plotting the training of {wildcards.trained}"
     shell:
-        "{params.run} {input.script} --histories {input.histories} --out {output} &> {log}"
+        "{params.run} --histories {input.histories} --out {output} &> {log}"

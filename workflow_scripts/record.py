@@ -18,19 +18,21 @@ from pathlib import Path
 from cxr.files import write_whole
 from cxr.provenance import code_version, machine, now, packages, sha256_of, sidecar_of
 
+SUM = ".sha256"
 
-def record(inputs, outputs, temporary, command):
+
+def record(inputs, outputs, temporary, code, command):
     started, start = now(), time.monotonic()
-    code = run(command)
-    if code:
-        return code
+    failed = run(command)
+    if failed:
+        return failed
     seconds = round(time.monotonic() - start, 3)
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
     sidecar = {
         "command": command,
-        "code": code_version(Path(__file__).parent),
+        "code": code_version(Path(__file__).parent) | {"sha256": code},
         "inputs": {path: sha256_of(path) for path in inputs},
-        "outputs": {path: sha256_of(path) for path in outputs},
+        "outputs": hash_outputs(outputs),
         "temporary": temporary,
         "started": started,
         "seconds": seconds,
@@ -41,6 +43,19 @@ def record(inputs, outputs, temporary, command):
     }
     write_whole(sidecar_of(outputs[0]), json.dumps(sidecar, indent=1) + "\n")
     return 0
+
+
+def hash_outputs(outputs):
+    """{path: sha256}. FILE.sha256 beside a FILE is written here, as sha256sum writes it."""
+    to_write = {
+        path for path in outputs if path.endswith(SUM) and path.removesuffix(SUM) in outputs
+    }
+    sums = {path: sha256_of(path) for path in outputs if path not in to_write}
+    for path in sorted(to_write):
+        file = path.removesuffix(SUM)
+        write_whole(path, f"{sums[file]}  {Path(file).name}\n")
+        sums[path] = sha256_of(path)
+    return sums
 
 
 def run(command):
@@ -59,9 +74,10 @@ if __name__ == "__main__":
     parser.add_argument("--inputs", nargs="*", default=[], help="files that the step reads")
     parser.add_argument("--outputs", nargs="+", required=True, help="files that it writes")
     parser.add_argument("--temporary", nargs="*", default=[], help="those that are not kept")
+    parser.add_argument("--code", help="sum of the step's code")
     parser.add_argument("command", nargs=argparse.REMAINDER, help="after --")
     chosen = parser.parse_args()
     command = chosen.command[1:] if chosen.command[:1] == ["--"] else chosen.command
     if not command:
         parser.error("no command after --")
-    sys.exit(record(chosen.inputs, chosen.outputs, chosen.temporary, command))
+    sys.exit(record(chosen.inputs, chosen.outputs, chosen.temporary, chosen.code, command))

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from cxr.files import whole
 
 matplotlib.use("Agg")
+matplotlib.rcdefaults()  # whatever a matplotlibrc of the user's says
 # The same figure gives the same bytes: ids in SVGs are drawn from the salt, and no date is kept.
 matplotlib.rcParams.update(
     {

@@ -23,6 +23,10 @@ from cxr.files import whole
 from cxr.images import normalise
 from cxr.logs import InputError, progress
 
+# Whatever ~/.keras/keras.json says.
+keras.backend.set_image_data_format("channels_last")
+keras.backend.set_floatx("float32")
+keras.backend.set_epsilon(1e-7)
 for name in ("onnx2keras:maxpool", "onnx2keras:avgpool", "tensorflow"):
     logging.getLogger(name).setLevel(logging.ERROR)
 
