@@ -123,7 +123,7 @@ def measure_steps(architecture, data, device, batch_size, repeats, n_steps=None)
             take_device(options.get("precision", "fp32"))
             with side_stream(device):
                 for _ in range(n_steps):
-                    losses.setdefault(name, []).append(step(pixels, labels, batch_size).clone())
+                    losses.setdefault(name, []).append(step(pixels, labels).clone())
 
         run()  # warm
         return run
@@ -168,12 +168,12 @@ def train_one_net(architecture, size, batch_size=9, seconds=20):
     labels = torch.zeros(batch_size, 3, device=device)
     with side_stream(device):
         for _ in range(10):
-            step(pixels, labels, batch_size)
+            step(pixels, labels)
         torch.cuda.synchronize()
         start, n = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
             for _ in range(20):
-                step(pixels, labels, batch_size)
+                step(pixels, labels)
             torch.cuda.synchronize()
             n += 20 * batch_size
     print(n / (time.perf_counter() - start))

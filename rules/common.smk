@@ -276,7 +276,8 @@ def step(name, environment="torch", temporary=(), inputs=None, record=True):
 
     The script runs in an environment, under record.py, which notes in a sidecar what was made from
     what. name: may hold wildcards. temporary: names of outputs that are not kept. inputs: words for
-    the shell, where they are too many to be named. The digest of the script's code is part of the command, so that edited code reruns what it makes, and a fresh
+    the shell, where they are too many to be named. The digest of the script's code is part of the
+    command, so that edited code reruns what it makes, and a fresh
     clone beside copied results reruns nothing.
     """
 

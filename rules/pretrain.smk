@@ -44,7 +44,7 @@ rule pretrain_phase:
         "../envs/torch.yaml"
     threads: 1  # nets train side by side; more threads for one: --set-threads pretrain_phase=8
     resources:
-        gpu=lambda wildcards: config["pretrained"][wildcards.name]["gpus"],
+        gpu=1,
         mem_mb=growing(12000),
         runtime=1440,  # it resumes at every attempt
     params:

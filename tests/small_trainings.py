@@ -37,14 +37,12 @@ def new_net(architecture, seed=0):
     return create(architecture, 3)
 
 
-def train(
-    images, architecture="resnet18", device=CPU, resume=None, net=None, group=None, **changes
-):
+def train(images, architecture="resnet18", device=CPU, resume=None, net=None, **changes):
     """Train a net of seed 0 on images, which validate it too: (state, history)."""
     data = open_by_class(images, CLASSES)
     settings = Settings(**SETTINGS | changes)
     net = net or new_net(architecture)
-    return fit(net, data, data, settings, device, resume, group=group)
+    return fit(net, data, data, settings, device, resume)
 
 
 def save_start(folder, architecture="squeezenet1_1"):

@@ -1,10 +1,6 @@
-"""Ways to take the same step: precisions, places of the data, CUDA graphs, several processes."""
+"""Ways to take the same step: precisions, places of the data, CUDA graphs."""
 
-import os
-import signal
 import subprocess
-import sys
-import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,7 +12,6 @@ from cxr.arrays import open_by_class  # noqa: E402
 from cxr.batches import Pixels  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.nets import output_layer_name  # noqa: E402
-from cxr.training import share_batch_norm  # noqa: E402
 from small_trainings import CLASSES, CPU, command, draw_images, new_net, save_start, train  # noqa: E402
 
 
@@ -89,81 +84,6 @@ def test_jobs_spread_over_gpus(monkeypatch, tmp_path):
     assert [devices.take_device().index for _ in range(5)] == [0, 1, 0, 1, 0]
     devices._held[2].release()
     assert devices.take_device().index == 0
-
-
-# Several processes
-
-TOGETHER = """
-import sys
-import torch
-from cxr.steps import Group
-from small_trainings import CPU, new_net, train
-
-group = Group(CPU)
-net = new_net("squeezenet1_1")
-for layer in net.modules():
-    if isinstance(layer, torch.nn.Dropout):
-        layer.p = 0.0  # drawn in each process
-state, history = train(sys.argv[1], net=net, group=group, epochs=3, batch_size=13, flip=True)
-if group.rank == 0:
-    torch.save({"state": state, "losses": [row["val_loss"] for row in history]}, sys.argv[2])
-"""
-
-
-def torchrun(n):
-    return [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        n,
-        "--",
-    ]
-
-
-def test_processes_together_train_like_one(images, tmp_path):
-    """Shares of 5, 4 and 4 of 13 images; the last batch of an epoch has one: 1, 0 and 0."""
-    (tmp_path / "together.py").write_text(TOGETHER)
-    found = {}
-    for name, start in {"one": [sys.executable], "three": torchrun("3")}.items():
-        words = [*start, tmp_path / "together.py", images, tmp_path / name]
-        subprocess.run(words, check=True, env=os.environ | {"PYTHONPATH": ":".join(sys.path)})
-        found[name] = torch.load(tmp_path / name)
-    assert found["three"]["losses"] == pytest.approx(found["one"]["losses"], rel=1e-5)
-    for name, tensor in found["one"]["state"].items():
-        torch.testing.assert_close(found["three"]["state"][name], tensor, rtol=1e-4, atol=1e-6)
-
-
-def test_batch_norm_is_shared_between_gpus_alone():
-    with pytest.raises(InputError, match="on CPUs train in one process"):
-        share_batch_norm(new_net("resnet18"), CPU)
-    shared = share_batch_norm(new_net("resnet18"), torch.device("cuda"))
-    assert isinstance(shared.bn1, torch.nn.SyncBatchNorm)
-    assert shared.state_dict().keys() == new_net("resnet18").state_dict().keys()
-
-
-def test_processes_together_go_on_where_they_were(images, tmp_path):
-    """SIGTERM reaches torchrun; the first process saves; started again, they end with the bits."""
-
-    net = save_start(tmp_path, "resnet18")
-
-    def start(folder):
-        words = command(images, net, folder, epochs=60, trainable="output_layer")
-        return subprocess.Popen([*torchrun("2"), *words[1:]])
-
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    assert start(whole).wait() == 0
-    process = start(stopped)
-    while not (stopped / ".resume").exists():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() != 0
-    assert not (stopped / "checkpoint.safetensors").exists()
-    assert start(stopped).wait() == 0
-    checkpoints = [folder / "checkpoint.safetensors" for folder in (whole, stopped)]
-    assert checkpoints[0].read_bytes() == checkpoints[1].read_bytes()
 
 
 def test_tensorboard_gets_the_history(images, tmp_path):

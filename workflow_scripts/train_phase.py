@@ -7,12 +7,9 @@ images are train and val, with a column per finding.
 Killed at any moment and started again with the same arguments, it goes on where it was and ends
 with the same bytes, from a file .resume beside the checkpoint. Other settings, data or code start
 anew. The history grows with every epoch.
-
-Started by torchrun, its processes train one net together, a share of each batch on each GPU.
 """
 
 import os
-import signal
 from pathlib import Path
 
 import pandas as pd
@@ -22,7 +19,6 @@ from cxr.files import write_table
 from cxr.logs import parser, user_errors
 from cxr.nets import load_net, save_net
 from cxr.resume import ResumeFile, code_hash, hash_of
-from cxr.steps import Group
 from cxr.training import Settings, fit
 from tensorboardX import SummaryWriter
 
@@ -34,14 +30,7 @@ def train_phase(
     net, description = load_net(start)
     train, val = open_train(description["outputs"]), open_val(description["outputs"])
     device = take_device(settings.precision)
-    group = Group(device)
-    arguments = (net, train, val, settings, device)
     what = f"{checkpoint}: {settings.batch_size} images of {train.shape[0]} pixels a batch"
-    if group.rank > 0:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first process saves, and ends all
-        with memory_errors(what):
-            fit(*arguments, group=group)
-        return
     events = tensorboard and SummaryWriter(
         str(tensorboard / "_".join(checkpoint.parts[-3:-1])), flush_secs=10
     )
@@ -55,7 +44,7 @@ def train_phase(
     key = hash_of(code_hash(), repr(settings), start, *train.content(), *val.content())
     with ResumeFile(checkpoint.with_name(".resume"), key, save_every) as resume:
         with memory_errors(what):
-            best_state, _ = fit(*arguments, resume, report, group)
+            best_state, _ = fit(net, train, val, settings, device, resume, report)
         net.load_state_dict(best_state)
         save_net(checkpoint, net, description)
         resume.remove()

@@ -14,7 +14,7 @@ from cxr.logs import InputError, progress
 from cxr.nets import freeze_all_but_output_layer, output_layer
 from cxr.prediction import EVALUATION_BATCH, accuracy, mean_loss, predict
 from cxr.resume import Stopped
-from cxr.steps import GraphedStep, Group, Step
+from cxr.steps import GraphedStep, Step
 
 CHECK_EVERY = 50  # batches between two looks at whether losses are finite: each waits for a GPU
 
@@ -38,7 +38,7 @@ class Settings:
     flip: bool  # flip half of the training images, drawn anew each epoch
     seed: int
     precision: str = one_of(*PRECISIONS)
-    cuda_graph: bool  # on a GPU, for one process: the same bits, faster
+    cuda_graph: bool  # on a GPU: the same bits, faster
 
     @classmethod
     def add_arguments(cls, parser):
@@ -65,28 +65,24 @@ class Progress:
     history: list = field(default_factory=list)
 
 
-def fit(net, train, val, settings, device, resume=None, report=lambda history: None, group=None):
+def fit(net, train, val, settings, device, resume=None, report=lambda history: None):
     """Train net; returns (state dict of the epoch with the lowest validation loss, history rows).
 
     train, val: LabelledImages. device: of take_device. Unless settings say otherwise, a frozen net
     (all but the output layer) stays in eval mode, so that batch norm keeps its statistics, and
     its features are computed once. report is called with the history so far after each epoch.
     resume: a ResumeFile in use, from which an interrupted training goes on to the same bits.
-    group: of processes that call this with the same arguments and train one net; resume and
-    report are the first one's.
     """
     with side_stream(device):
-        return _fit(net, train, val, settings, device, resume, report, group or Group(device))
+        return _fit(net, train, val, settings, device, resume, report)
 
 
-def _fit(net, train, val, settings, device, resume, report, group):
+def _fit(net, train, val, settings, device, resume, report):
     net = net.to(device, memory_format=torch.channels_last)
     head = output_layer(net)
     train_mode = settings.trainable == "all" or settings.frozen_batch_norm == "train"
     if settings.trainable == "output_layer":
         freeze_all_but_output_layer(net)
-    if group.together and train_mode:
-        net = share_batch_norm(net, device)
     optimizer = torch.optim.SGD(
         [parameter for parameter in net.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
@@ -94,7 +90,7 @@ def _fit(net, train, val, settings, device, resume, report, group):
         weight_decay=settings.weight_decay,
     )
     done, best_state, losses = Progress(), None, None
-    if saved := group.from_first(resume and resume.load("cpu")):
+    if saved := resume and resume.load("cpu"):
         done, best_state = Progress(**saved["progress"]), saved["best"]
         losses = saved["losses"].to(device)
         net.load_state_dict(saved["net"])
@@ -130,8 +126,8 @@ def _fit(net, train, val, settings, device, resume, report, group):
         def forward(pixels):
             return net(network_input(pixels))
 
-    how = (forward, optimizer, device, settings.precision, group.together)
-    if settings.cuda_graph and device.type == "cuda" and not group.together:
+    how = (forward, optimizer, device, settings.precision)
+    if settings.cuda_graph and device.type == "cuda":
         step = GraphedStep(*how, batch_size=settings.batch_size)
     else:
         step = Step(*how)
@@ -146,9 +142,8 @@ def _fit(net, train, val, settings, device, resume, report, group):
             losses = torch.zeros(len(split), device=device)
         started = time.perf_counter() - done.seconds
         for batch in epoch_progress(split, losses, done):
-            share = group.share(batch)
-            labels = to_device(train.labels[share], device)
-            losses[done.batch] = step(train_inputs(share, flips[share]), labels, len(batch))
+            labels = to_device(train.labels[batch], device)
+            losses[done.batch] = step(train_inputs(batch, flips[batch]), labels)
             done.batch += 1
             if done.batch % CHECK_EVERY == 0 or done.batch == len(split):
                 check_finite(losses, split, done, train)
@@ -159,8 +154,7 @@ def _fit(net, train, val, settings, device, resume, report, group):
         seconds = time.perf_counter() - started
         net.eval()
         with autocast(device, settings.precision):
-            share = group.share(np.arange(len(val)))
-            logits = group.gather(predict(forward, val_inputs, share, device))
+            logits = predict(forward, val_inputs, np.arange(len(val)), device)
         val_loss = mean_loss(logits, val.labels)
         sizes = np.array([len(batch) for batch in split])
         done.history.append(
@@ -182,17 +176,6 @@ def _fit(net, train, val, settings, device, resume, report, group):
         if resume and resume.is_due():
             save()
     return best_state, done.history
-
-
-def share_batch_norm(net, device):
-    """Let batch norm take its statistics from the whole batch, wherever the shares are."""
-    if device.type == "cuda":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
-    if any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules()):
-        raise InputError(
-            "batch norm's statistics are shared between GPUs alone; on CPUs train in one process"
-        )
-    return net
 
 
 def draw_epoch(n, settings, epoch):
