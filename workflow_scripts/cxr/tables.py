@@ -1,0 +1,91 @@
+"""Tables of people, of other studies and of earlier steps: read here, and nowhere else."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from cxr.contents import ZIP, read_rows, what_is
+from cxr.logs import InputError
+
+# How people and programs write that a value is missing.
+MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "none", "null", "<na>", "-", "?", "unknown"))
+
+
+def is_missing(values):
+    """Whether each text of a Series is empty or one of MISSING, in any case, bool."""
+    return values.str.strip().str.lower().isin(MISSING)
+
+
+def read_table(path, columns=(), filled=(), numbers=(), text=(), empty=False, rename=None):
+    """Read a table, CSV (plain or gzipped) or .xlsx, as a DataFrame; all named columns must be in.
+
+    filled: columns of text with a value in each row, not one of MISSING.
+    numbers: columns with a finite number in each row.
+    text: columns of text, which may be empty; "NA" and "None" are words like others.
+    All other columns are numbers, or True and False, where all their values are (empty: not a
+    number), else text. empty: the table may have no rows. rename: function of a column's name.
+    Raises InputError that names the file, the line, what was found and what is expected.
+    """
+    needed = list(dict.fromkeys((*filled, *columns, *numbers, *text)))
+    read = _read_workbook if Path(path).suffix.lower() == ".xlsx" else read_rows
+    names, rows = read(path, needed, rename)
+    if not rows and not empty:
+        raise InputError(f"{path}: found a header without rows, expected at least one row")
+    table = pd.DataFrame([fields for _, fields in rows], columns=names, dtype=object)
+    for name in names:
+        if name in filled:
+            _refuse(path, rows, table, is_missing(table[name]), name, "a value")
+        elif name in numbers:
+            values = pd.to_numeric(table[name], errors="coerce").astype(float)
+            _refuse(path, rows, table, ~np.isfinite(values), name, "a number")
+            table[name] = pd.to_numeric(table[name])
+        elif name not in text:
+            table[name] = _inferred(table[name])
+    return table
+
+
+def _refuse(path, rows, table, bad, name, expected):
+    """Raise InputError for the first row whose value in a column is bad."""
+    if bad.any():
+        place = int(np.flatnonzero(bad)[0])
+        row = "" if table.columns[0] == name else f", {table.iloc[place, 0]!r}"
+        raise InputError(
+            f"{path}, line {rows[place][0]}{row}: found {table[name].iloc[place]!r} in the column "
+            f"{name!r}, expected {expected}"
+        )
+
+
+def _inferred(values):
+    """A column of text as numbers or bool where all values are such and not all are empty."""
+    there = values[values != ""]
+    if len(there) and there.isin(["True", "False"]).all() and len(there) == len(values):
+        return values == "True"
+    numbers = pd.to_numeric(there, errors="coerce")
+    if there.empty or numbers.isna().any():
+        return values
+    return pd.to_numeric(values.where(values != "", np.nan))
+
+
+def _read_workbook(path, columns, rename):
+    """read_rows for the first sheet of an Excel workbook."""
+    import openpyxl
+
+    expected = f"an Excel workbook with columns {list(columns)}"
+    if (kind := what_is(path)) != ZIP:
+        raise InputError(f"{path}: found {kind or 'another format'}, expected {expected}")
+    try:
+        sheet = openpyxl.load_workbook(path, read_only=True, data_only=True).worksheets[0]
+        cells = [["" if cell is None else str(cell) for cell in row] for row in sheet.values]
+    # openpyxl raises whatever its zip and XML readers and its own classes raise.
+    except Exception as error:
+        raise InputError(
+            f"{path}: found a damaged workbook ({type(error).__name__}: {error}), "
+            f"expected {expected}"
+        ) from error
+    rows = [(line, fields) for line, fields in enumerate(cells, start=1) if any(fields)]
+    names = [field.strip() for field in rows[0][1]] if rows else []
+    names = [rename(name) for name in names] if rename else names
+    if missing := [column for column in columns if column not in names]:
+        raise InputError(f"{path}: no column {missing[0]!r}; found {names}, expected {expected}")
+    return names, [(line, fields[: len(names)]) for line, fields in rows[1:]]
