@@ -49,7 +49,9 @@ def refused(path, content, message, **options):
         PLAIN.replace(",", "\t").encode(),
         (PLAIN + "\n\n,,\n").encode(),
         PLAIN.replace("image,class", " image ,class ").encode(),
-        "".join(f"{n},{line}\n" for n, line in zip(("", 0, 1), PLAIN.split(), strict=True)).encode(),
+        "".join(
+            f"{n},{line}\n" for n, line in zip(("", 0, 1), PLAIN.split(), strict=True)
+        ).encode(),
     ],
     ids=[
         "plain", "byte order mark", "CRLF", "CR", "gzip", "comma more", "comma more in rows",
