@@ -45,14 +45,34 @@ def test_both_versions_read_alike(tmp_path, ending):
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([ROWS[0], ROWS[0]], "two rows for image 00000001_000.png"),
+        ([ROWS[0], ROWS[0]], "line 3: found '00000001_000.png'.*expected it in one row"),
         ([ROWS[2].replace("Pneumonia", "Flu")], "unknown finding 'Flu' of image 00000002_000.png"),
         ([], "no rows"),
+        ([ROWS[0], ROWS[2].replace("Pneumonia", "NA")], "line 3, '00000002_000.png': found 'NA'"),
+        ([ROWS[2].replace("Pneumonia", "None")], "line 2, '00000002_000.png': found 'None'"),
+        ([ROWS[2].replace("Pneumonia", "")], "line 2, '00000002_000.png': found ''"),
+        ([ROWS[2].replace("Pneumonia", "Pneumonia|")], "unknown finding '' of image 00000002_000"),
+        ([ROWS[2].replace("Pneumonia", "No Finding|Mass")], "'No Finding' or findings"),
+        ([ROWS[2].replace(",2,", ",,")], "line 2, '00000002_000.png': found '' in .*'Patient ID'"),
+        ([ROWS[2].replace(",2,", ",NaN,")], "found 'NaN' in the column 'Patient ID'"),
+        ([ROWS[0], ROWS[2][:30]], "line 3, '00000002_000.png': found 4 fields, expected 11"),
     ],
 )
 def test_mistakes_are_named(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
         read_labels(write(tmp_path / "labels.csv", rows))
+
+
+@pytest.mark.parametrize(
+    ("written", "patients"),
+    [(["1", "001", "2.0"], [1, 1, 2]), (["1", "A7", "001"], ["1", "A7", "001"])],
+)
+def test_patients_are_numbers_where_all_are(tmp_path, written, patients):
+    rows = [
+        row.replace(f",0,{row[7]},", f",0,{name},").replace(",1,1,", f",1,{name},")
+        for row, name in zip(ROWS, written, strict=True)
+    ]
+    assert read_labels(write(tmp_path / "labels.csv", rows)).patient_id.tolist() == patients
 
 
 def test_another_table_is_refused(tmp_path):

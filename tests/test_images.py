@@ -7,7 +7,7 @@ Image = pytest.importorskip("PIL.Image")
 pd = pytest.importorskip("pandas")
 from cxr.images import cover, normalise, to_square  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
-from prepare_covid19 import prepare_covid19, read_boxes  # noqa: E402
+from prepare_covid19 import check_inside, prepare_covid19, read_boxes  # noqa: E402
 
 
 @pytest.fixture
@@ -80,7 +80,8 @@ def test_boxes_keep_their_origin(tmp_path):
         ("a.png,1,2,3,2", "empty box"),
         ("b.png,1,2,3,4", "'b.png' is not in the database"),
         ("a.png,1.5,2,3,4", "whole numbers of pixels"),
-        ("a.png,1,2,,4", "whole numbers of pixels"),
+        ("a.png,1,2,,4", "line 2, 'a.png': found '' in the column 'x1'"),
+        ("a.png,-1,2,3,4", "starts below 0"),
     ],
 )
 def test_what_is_no_box_is_refused(tmp_path, row, problem):
@@ -88,3 +89,10 @@ def test_what_is_no_box_is_refused(tmp_path, row, problem):
     path.write_text(f"image,x0,y0,x1,y1,text\n{row},A\n")
     with pytest.raises(InputError, match=problem):
         read_boxes(path, {"a.png"})
+
+
+def test_a_box_outside_its_image_is_refused():
+    """As of boxes that were drawn in a larger copy."""
+    check_inside("boxes.csv", "a.png", (20, 10), np.array([[0, 0, 20, 10]]))
+    with pytest.raises(InputError, match=r"box \[0, 0, 5, 11\] of image 'a.png', which is 20 x 10"):
+        check_inside("boxes.csv", "a.png", (20, 10), np.array([[0, 0, 20, 10], [0, 0, 5, 11]]))

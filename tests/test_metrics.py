@@ -199,8 +199,8 @@ def test_last_phase_and_edited_images_count(tmp_path, name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"class": "flu"}, "unknown class 'flu'"),
-        ({"covid19": np.nan}, "not finite"),
+        ({"class": "flu"}, "line 2, .*'flu' in the column 'class', expected one of"),
+        ({"covid19": np.nan}, "'' in the column 'covid19', expected a number"),
     ],
 )
 def test_bad_predictions_are_refused(tmp_path, change, message):

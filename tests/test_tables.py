@@ -92,7 +92,7 @@ def test_readable_tables_read_alike(tmp_path, content):
         (PLAIN.replace("b.png", '"b"png'), "line 3: found a quote"),
         (PLAIN + "c.png,nor", "line 4, 'c.png': found 2 fields, expected 3"),
         (PLAIN + "c.png,normal,,4", "found 4 fields, expected 3"),
-        ("image,class,n\n", "header without rows"),
+        ("image,class,n\n", "a header and no rows"),
         ("image,kind,n\na.png,normal,1\n", "no column 'class'; found"),
         ("image,class,n,n\na.png,normal,1,2\n", "column 'n' twice"),
         ("image,class,n\na.png,,1\n", "line 2, 'a.png': found '' in the column 'class'"),
@@ -107,6 +107,13 @@ def test_readable_tables_read_alike(tmp_path, content):
 )
 def test_what_is_no_table_is_named(tmp_path, content, message):
     refused(tmp_path / "t.csv", content, message)
+
+
+def test_texts_that_may_not_stand_there_are_named(tmp_path):
+    classes = {"choices": {"class": ["normal"]}, "unique": ["image"]}
+    refused(tmp_path / "t.csv", PLAIN, "line 3, 'b.png': found 'covid19'.*one of", **classes)
+    twice = "image,class,n\na.png,normal,1\na.png,normal,2\n"
+    refused(tmp_path / "t.csv", twice, "line 3: found 'a.png'.*one row only", **classes)
 
 
 def test_excel_s_lock_file_is_named(tmp_path):
@@ -136,7 +143,7 @@ def test_a_patient_called_na_stays_a_text(tmp_path):
     assert table.x.isna().tolist() == [False, True]
     assert table.y.tolist()[1] == 2.5
     assert table.z.tolist() == [True, False]
-    assert table["all"].tolist() == ["", ""]
+    assert table["all"].isna().all()
 
 
 def test_numbers_are_those_of_pandas(tmp_path):

@@ -13,6 +13,7 @@ from cxr.arrays import open_images
 from cxr.files import write_table
 from cxr.keras_conversion import keras_logits, load_net, use_threads
 from cxr.logs import InputError, add_threads, parser, user_errors
+from cxr.tables import read_table
 
 REFERENCE = "torch"
 
@@ -50,9 +51,7 @@ def check_conversion(model, images, logits, conversion, tolerance, threads):
 
 def read_logits(path, table, outputs):
     """Logits by backend, a frame with a row per image of table. InputError if an image differs."""
-    logits = pd.read_csv(path)
-    if missing := sorted({"image", "backend", *outputs} - set(logits.columns)):
-        raise InputError(f"{path}: no column {missing[0]}; expected {', '.join(outputs)}")
+    logits = read_table(path, outputs, filled=["image", "backend"])
     by_backend = {}
     for backend, rows in logits.groupby("backend", sort=False):
         if rows.image.tolist() != table.image.tolist():

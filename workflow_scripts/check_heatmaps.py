@@ -16,13 +16,18 @@ from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
 from cxr.lrp import METHODS, rank_correlations, relevance_maps
 from cxr.nets import load_net
+from cxr.tables import read_table
 
 
 def check_heatmaps(net, images, heatmaps, relevance, least, out):
     device = take_device()
     net, description = load_net(net)
     pixels, rows = open_images(images)
-    stored, explained = np.load(relevance), pd.read_csv(heatmaps)
+    stored = np.load(relevance)
+    explained = read_table(
+        heatmaps, ["relevance_sum"], numbers=["logit"],
+        filled=["image", "class", "method", "relevance"],
+    )  # fmt: skip
     checked = []
     for method in METHODS:
         table = explained[explained.method == method]

@@ -9,17 +9,21 @@ import pandas as pd
 from cxr.audits import GATES
 from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
+from cxr.tables import read_table
 
 
 def collect_audits(findings, strict, out):
-    table = pd.concat([pd.read_csv(path) for path in findings])
-    if unknown := sorted(set(table.gate) - set(GATES)):
-        raise InputError(f"gate {unknown[0]!r}; expected one of {GATES}")
+    table = pd.concat([read(path) for path in findings])
     failed = table[table.gate == "fail"]
     if strict and len(failed):
         first = failed.iloc[0]
         raise InputError(f"{len(failed)} audits failed, first {first.audit}: {first.result}")
     write_table(out, table)
+
+
+def read(path):
+    """A finding: audit, result, gate."""
+    return read_table(path, filled=["audit", "result"], choices={"gate": GATES})
 
 
 if __name__ == "__main__":

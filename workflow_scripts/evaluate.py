@@ -32,7 +32,7 @@ def evaluate(
 
 def groups_of(split, duplicates):
     """Group number of each image of the database: of one patient, or linked by duplicates."""
-    images = read_image_table(split, columns=["patient_id"])
+    images = read_image_table(split, columns=["patient_id"], unique=["image"], empty=False)
     pairs = read_image_table(duplicates, columns=["duplicate"])
     return pd.Series(duplicate_groups(images, pairs), index=images.image)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.decoding import read_grey
 from cxr.files import write_table
 from cxr.logs import parser, progress, user_errors
@@ -17,7 +18,7 @@ from cxr.similarity import correlate
 
 
 def find_duplicates(folder, manifest, hamming_distance, correlation, out):
-    table = pd.read_csv(manifest, keep_default_na=False)
+    table = read_image_table(manifest, ["class", "reason"], unique=["image"])
     table = table[table.reason == ""].reset_index(drop=True)
     rows = []
     for first, second, distance in progress(close_pairs(table.phash, hamming_distance), "pairs"):

@@ -7,6 +7,7 @@ Writes a row per box: image, x0, y0, x1, y1 (pixels of the stored image, end exc
 from pathlib import Path
 
 import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.decoding import read_grey
 from cxr.files import write_table
 from cxr.logs import add_threads, parser, progress, user_errors
@@ -14,7 +15,7 @@ from cxr.words import Word, load_reader, read_words
 
 
 def find_words(folder, split, out, threads):
-    table = pd.read_csv(split)
+    table = read_image_table(split, ["split"])
     images = sorted(table.image[table.split == "test"])
     reader = load_reader(threads)
     rows = [

@@ -19,13 +19,14 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.decoding import UnreadableImage, check_unreadable, decode, read_bytes, read_grey
 from cxr.files import write_table
 from cxr.logs import InputError, add_threads, pair, parser, progress, user_errors
 
 
 def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):
-    table = pd.read_csv(images)
+    table = read_image_table(images, ["class"], unique=["image"], empty=False)
     check_counts(images, table, dict(expected))
     with ThreadPoolExecutor(threads) as pool:
         found = pool.map(describe, [folder / image for image in table.image])

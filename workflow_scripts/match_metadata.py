@@ -10,18 +10,21 @@ such as `L|PA|PA`) and patient_id; empty where unknown.
 """
 
 import re
+import sys
 from pathlib import Path
 
 import pandas as pd
+from cxr.contents import LOCK, is_lock
 from cxr.covid19 import read_image_table
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
+from cxr.logs import parser, user_errors
+from cxr.tables import is_missing, read_table
 
 COLUMNS = ["patientid", "view", "modality", "url"]
 
 
 def match_metadata(folder, manifest, collection, originals, out):
-    images = pd.read_csv(manifest)[["image", "class"]]
+    images = read_image_table(manifest, ["class"])[["image", "class"]]
     images["url"] = images.image.map(read_pages(folder)).fillna("")
     pages = read_collection(collection) if collection else pd.DataFrame(columns=COLUMNS)
     by_page = pages.groupby(pages.url.map(normal))
@@ -30,7 +33,8 @@ def match_metadata(folder, manifest, collection, originals, out):
     page = images.url.map(normal)
     images["views"], images["patient_id"] = page.map(views), page.map(patients)
     if originals:
-        found = read_image_table(originals, ["patient_id"]).set_index("image").patient_id
+        found = read_image_table(originals, ["patient_id"], unique=["image"])
+        found = found.set_index("image").patient_id
         named = images.image.map(found[found != ""])
         images["patient_id"] = named.fillna(images.patient_id)
     write_table(out, images)
@@ -42,14 +46,15 @@ def read_pages(folder):
     """Page of each image: {image: URL}, from the database's Excel tables, where there are any."""
     pages = {}
     for path in sorted(folder.glob("*.m?tadata.xlsx")):  # one is called matadata
-        table = pd.read_excel(path, engine="openpyxl")
-        if missing := {"FILE NAME", "URL"} - set(table.columns):
-            raise InputError(f"{path}: no column {min(missing)!r}; found {list(table.columns)}")
+        if is_lock(path):
+            print(f"warning: {path}: {LOCK}, skipped; is the workbook open?", file=sys.stderr)
+            continue
+        table = read_table(path, ["FILE NAME", "URL"], text=["FILE NAME", "URL"])
         class_folder = path.name.split(".")[0]
         numbers = {number_of(file.stem): file for file in (folder / class_folder).iterdir()}
         for name, url in zip(table["FILE NAME"], table["URL"], strict=True):
             file = numbers.get(number_of(str(name)))
-            if file and isinstance(url, str):
+            if file and url:
                 pages[f"{class_folder}/{file.name}"] = url
     return pages
 
@@ -61,11 +66,9 @@ def number_of(name):
 
 
 def read_collection(path):
-    """The radiographs of the collection's table: patientid, view, modality, url."""
-    table = pd.read_csv(path, dtype=str, keep_default_na=False)
-    table.columns = table.columns.str.strip().str.lower()
-    if missing := sorted(set(COLUMNS) - set(table.columns)):
-        raise InputError(f"{path}: no column {missing[0]!r}; found {list(table.columns)}")
+    """The collection's radiographs: patientid (empty: unknown), view, modality, url."""
+    table = read_table(path, COLUMNS, text=COLUMNS, rename=str.lower)
+    table["patientid"] = table.patientid.mask(is_missing(table.patientid), "")
     return table[(table.modality == "X-ray") & (table.url.str.strip() != "")]
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.decoding import UnreadableImage, image_files, read_grey
 from cxr.files import write_table
 from cxr.logs import InputError, add_threads, parser, progress, user_errors
@@ -28,7 +29,7 @@ PATIENT = re.compile(r"(person\d+)_|(.+-\d+)-\d+$|(\d{8})_\d+$")
 
 
 def match_originals(folder, manifest, originals, hamming_distance, correlation, threads, out):
-    table = pd.read_csv(manifest, keep_default_na=False)
+    table = read_image_table(manifest, ["class", "reason"], unique=["image"])
     table = table[table.reason == ""]
     paths = [originals / name for name in image_files(originals)]
     if not paths:

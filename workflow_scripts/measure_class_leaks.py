@@ -8,7 +8,7 @@ the nets get them, have none of these properties; what differs inside the pictur
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import CLASSES
+from cxr.covid19 import CLASSES, read_image_table
 from cxr.files import write_table
 from cxr.logs import parser, user_errors
 from scipy.stats.contingency import association
@@ -17,8 +17,9 @@ TINTED = 1  # grey values between an image's red, green and blue, on average
 
 
 def measure_class_leaks(manifest, out):
-    table = pd.read_csv(manifest, keep_default_na=False)
+    table = read_image_table(manifest, ["class", "mode", "reason", "tint", "width", "height"])
     table = table[table.reason == ""]
+    table = table.astype({"width": int, "height": int})
     size = table.width.astype(str) + " x " + table.height.astype(str)
     properties = {
         "tinted": table.tint.astype(float) > TINTED,

@@ -12,6 +12,7 @@ from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.logs import parser, user_errors
 from cxr.metrics import proportion_interval, read_predictions
+from cxr.tables import read_table
 from matplotlib import pyplot as plt
 
 
@@ -39,7 +40,7 @@ def accuracies(folder, net):
     predictions = read_predictions(folder / "predictions.csv")
     rows, epochs = [], 0
     for phase, of_phase in predictions.groupby("phase"):
-        history = pd.read_csv(folder / f"phase{phase}" / "history.csv")
+        history = read_table(folder / f"phase{phase}" / "history.csv", ["epoch", "val_loss"])
         epochs += len(history)
         best = int(history.epoch[history.val_loss.idxmin()])
         for version, table in of_phase.groupby("version"):

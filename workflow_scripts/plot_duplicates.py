@@ -6,7 +6,7 @@ Pairs in two splits or two classes come first, then by correlation; at most --mo
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.decoding import read_grey
 from cxr.figures import contact_sheet
 from cxr.images import to_square
@@ -16,8 +16,8 @@ SHOWN_SIZE, COLUMNS = 200, 4
 
 
 def plot_duplicates(folder, duplicates, split, most, out):
-    pairs = pd.read_csv(duplicates)
-    splits = pd.read_csv(split).set_index("image").split
+    pairs = read_image_table(duplicates, ["duplicate", "class", "duplicate_class", "correlation"])
+    splits = read_image_table(split, ["split"], unique=["image"]).set_index("image").split
     pairs["split"], pairs["duplicate_split"] = pairs.image.map(splits), pairs.duplicate.map(splits)
     pairs["apart"] = (pairs.split != pairs.duplicate_split) | (
         pairs["class"] != pairs.duplicate_class

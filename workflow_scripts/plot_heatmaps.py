@@ -7,12 +7,12 @@ image; for figure 4 also of the image before the word was drawn in.
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from cxr.arrays import open_images
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.heatmaps import draw_heatmap
 from cxr.logs import parser, user_errors
+from cxr.tables import read_table
 from matplotlib import pyplot as plt
 
 TITLES = {
@@ -26,11 +26,11 @@ SHOWN = {2: "edited", 3: "unedited", 4: "word"}
 
 def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
     pixels, _ = open_images(images)
-    probabilities = pd.read_csv(predictions)
+    probabilities = read_table(predictions, ["image", "figure", "version", *NAMES])
     places = np.flatnonzero(
         (probabilities.figure == figure) & (probabilities.version == SHOWN[figure])
     )
-    table = pd.read_csv(heatmaps)
+    table = read_table(heatmaps, ["figure", "version", "relevance", "method", "logit"])
     rows = table[(table.figure == figure) & (table.version == SHOWN[figure])]
     maps = np.load(relevance)
     drawing, axes = plt.subplots(

@@ -5,11 +5,16 @@ from pathlib import Path
 import pandas as pd
 from cxr.figures import save_figure
 from cxr.logs import parser, user_errors
+from cxr.tables import read_table
 from matplotlib import pyplot as plt
+
+COLUMNS = ["train_loss", "val_loss", "val_accuracy"]
 
 
 def plot_training(histories, out):
-    tables = [pd.read_csv(path).assign(phase=n) for n, path in enumerate(histories, start=1)]
+    tables = [
+        read_table(path, COLUMNS).assign(phase=n) for n, path in enumerate(histories, start=1)
+    ]
     table = pd.concat(tables, ignore_index=True)
     epochs = table.index + 1
     figure, (losses, accuracy) = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")

@@ -7,8 +7,7 @@ in the order of the split, --most of each at most.
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from cxr.covid19 import BOX
+from cxr.covid19 import BOX, read_image_table
 from cxr.decoding import read_grey
 from cxr.figures import contact_sheet
 from cxr.images import cover, to_square
@@ -20,7 +19,7 @@ OUTLINE = (230, 159, 0)
 
 
 def plot_words(folder, split, text_boxes, most, out):
-    table, boxes = pd.read_csv(split), pd.read_csv(text_boxes)
+    table, boxes = read_image_table(split, ["split"]), read_image_table(text_boxes, BOX)
     table = table[(table.split == "test") & table.image.isin(boxes.image)]
     images, captions = [], []
     for image in table.groupby("class", sort=False).head(most).image:

@@ -18,6 +18,7 @@ shape, coloured or constant, the same file as an image of --split.
 
 import csv
 import json
+import math
 import os
 import re
 import sys
@@ -26,6 +27,7 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
+from cxr.contents import read_json, read_records
 from cxr.files import whole
 from cxr.images import normalise
 from cxr.logs import InputError, parser, progress, user_errors
@@ -83,13 +85,13 @@ def predict_images(images, net, out, backend=None, split=None, heatmaps=True):
 def read_record(folder):
     """model.json of publish_net, as a mapping."""
     path = folder / "model.json"
+    expected = {"architecture": str, "outputs": list, "image_size": int, "sha256": dict}
     try:
-        record = json.loads(path.read_text())
-        record["sha256"].keys(), record["outputs"], record["image_size"], record["architecture"]
+        record = read_json(path, expected, "model.json of publish_net")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(f"{path}: no such file; --net takes a folder as results/netC") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: not written by publish_net") from error
+    if wrong := [key for key, kind in expected.items() if not isinstance(record[key], kind)]:
+        raise InputError(f"{path}: {wrong[0]} is {record[wrong[0]]!r}; not written by publish_net")
     return record
 
 
@@ -98,22 +100,21 @@ def read_temperature(folder):
     path = folder / "calibration.csv"
     if not path.exists():
         return None
-    with open(path, newline="") as file:
-        rows = {row.get("calibration"): row for row in csv.DictReader(file)}
+    rows = read_records(path, ["calibration", "fitted", "temperature"])
     try:
-        after = rows["after"]
-        return float(after["temperature"]) if after["fitted"] == "True" else None
+        after = {row["calibration"]: row for row in rows}["after"]
+        temperature = float(after["temperature"])
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: not written by calibrate") from error
+    if not 0 < temperature < math.inf:
+        raise InputError(f"{path}: the temperature is {temperature}, expected a positive number")
+    return temperature if after["fitted"] == "True" else None
 
 
 def read_split(path):
     """{sha256 of a file: its split} of split.csv; a training image's wins over others."""
-    with open(path, newline="") as file:
-        table = csv.DictReader(file)
-        if missing := {"sha256", "split"} - set(table.fieldnames or ()):
-            raise InputError(f"{path}: no column {min(missing)!r}; found {table.fieldnames}")
-        rows = sorted(table, key=lambda row: row["split"] == "train")
+    rows = read_records(path, ["sha256", "split"])
+    rows.sort(key=lambda row: row["split"] == "train")
     return {row["sha256"]: row["split"] for row in rows if row["split"] != "excluded"}
 
 

@@ -19,7 +19,7 @@ from cxr.logs import InputError, parser, progress, user_errors
 def prepare_covid19(
     folder, split, size, train, val, test_unedited, test_edited, text_boxes, out_boxes
 ):
-    images = pd.read_csv(split)
+    images = read_image_table(split, ["class", "split"], unique=["image"], empty=False)
     boxes = read_boxes(text_boxes, set(images.image)) if text_boxes else no_boxes()
     sets = {
         train: images[images.split == "train"],
@@ -32,7 +32,9 @@ def prepare_covid19(
         for image in progress(rows.image, out.stem):
             grey = read_grey(folder / image)
             if out == test_edited:
-                grey = cover(grey, boxes.loc[boxes.image == image, BOX].to_numpy())
+                corners = boxes.loc[boxes.image == image, BOX].to_numpy()
+                check_inside(text_boxes, image, grey.size, corners)
+                grey = cover(grey, corners)
             pixels.append(to_square(grey, size))
         save_images(out, np.stack(pixels), rows[["image", "class"]])
     write_table(out_boxes, boxes)
@@ -43,7 +45,7 @@ def read_boxes(path, images):
 
     Boxes without an origin are by hand. Raises InputError if one is no box or of no image.
     """
-    boxes = read_image_table(path, columns=[*BOX, "text"])
+    boxes = read_image_table(path, ["text"], numbers=BOX)
     if unknown := sorted(set(boxes.image) - images):
         raise InputError(f"{path}: image {unknown[0]!r} is not in the database")
     if len(boxes) and not all(pd.api.types.is_integer_dtype(boxes[side]) for side in BOX):
@@ -51,9 +53,21 @@ def read_boxes(path, images):
     if (bad := (boxes.x0 >= boxes.x1) | (boxes.y0 >= boxes.y1)).any():
         row = boxes[bad].iloc[0]
         raise InputError(f"{path}: empty box {row[BOX].tolist()} of image {row.image!r}")
+    if (bad := (boxes.x0 < 0) | (boxes.y0 < 0)).any():
+        row = boxes[bad].iloc[0]
+        raise InputError(f"{path}: box {row[BOX].tolist()} of image {row.image!r} starts below 0")
     if "origin" not in boxes:
         boxes["origin"] = "hand"
     return boxes[["image", *BOX, "text", "origin"]]
+
+
+def check_inside(path, image, size, corners):
+    """Raise InputError if a box (x0, y0, x1, y1) leads outside an image of (width, height)."""
+    if (bad := (corners[:, 2:] > size).any(axis=1)).any():
+        raise InputError(
+            f"{path}: found the box {corners[bad][0].tolist()} of image {image!r}, which is "
+            f"{size[0]} x {size[1]} pixels; expected boxes inside it, in pixels of the stored image"
+        )
 
 
 def no_boxes():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cxr.covid19 import read_image_table
 from cxr.decoding import read_grey
 from cxr.figures import contact_sheet
 from cxr.files import write_table
@@ -26,7 +27,7 @@ SHOWN_SIZE, COLUMNS = 160, 15
 
 
 def propose_lateral_views(folder, manifest, metadata, out, sheet):
-    table = pd.read_csv(manifest, keep_default_na=False)
+    table = read_image_table(manifest, ["class", "reason"], unique=["image"])
     table = table[table.reason == ""]
     small = np.stack(
         [
@@ -37,7 +38,7 @@ def propose_lateral_views(folder, manifest, metadata, out, sheet):
     table["frontal"] = frontal(small).round(4)
     table["small"] = list(small)
     table = table[table["class"] == "covid19"]
-    table = table.merge(pd.read_csv(metadata, keep_default_na=False)[["image", "url", "views"]])
+    table = table.merge(read_image_table(metadata, ["url", "views"])[["image", "url", "views"]])
     table = table.sort_values(["frontal", "image"])
     table["proposed"] = False
     for _, page in table[table["views"] != ""].groupby("url"):

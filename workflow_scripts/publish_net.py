@@ -9,11 +9,11 @@ import json
 import shutil
 from pathlib import Path
 
-import pandas as pd
 from cxr.descriptions import read_description
 from cxr.files import whole, write_whole
 from cxr.images import IMAGENET_MEAN, IMAGENET_STD
 from cxr.logs import parser, user_errors
+from cxr.tables import read_table
 
 
 def publish_net(checkpoint, onnx, summary, metrics, conversion, out):
@@ -48,7 +48,7 @@ def publish_net(checkpoint, onnx, summary, metrics, conversion, out):
 
 def rows_of(path):
     """Rows of a CSV; what is empty there is null in JSON."""
-    return json.loads(pd.read_csv(path).to_json(orient="records"))
+    return json.loads(read_table(path).to_json(orient="records"))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import pandas as pd
 from cxr.descriptions import read_description, write_record
 from cxr.files import whole, write_table
 from cxr.logs import parser, user_errors
+from cxr.tables import read_table
 
 
 def publish_pretrained(checkpoint, histories, out, history):
@@ -18,7 +19,10 @@ def publish_pretrained(checkpoint, histories, out, history):
         shutil.copyfile(checkpoint, temporary)
     source = "trained by this workflow on ChestX-ray14; not Zech's CheXNet checkpoint"
     write_record(out.with_suffix(".json"), out, read_description(checkpoint), source)
-    tables = [pd.read_csv(path).assign(phase=n) for n, path in enumerate(histories, start=1)]
+    tables = [
+        read_table(path, ["epoch", "val_loss"]).assign(phase=n)
+        for n, path in enumerate(histories, start=1)
+    ]
     write_table(history, pd.concat(tables))
 
 

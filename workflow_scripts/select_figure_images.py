@@ -11,16 +11,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.arrays import save_images
-from cxr.covid19 import BOX
+from cxr.covid19 import BOX, read_image_table
 from cxr.decoding import read_grey
 from cxr.images import cover, draw_word, to_square
 from cxr.logs import InputError, parser, user_errors
 
 
 def select_figure_images(folder, split, text_boxes, size, word, position, height, out):
-    images = pd.read_csv(split)
+    images = read_image_table(split, ["class", "split"])
     images = images[images.split == "test"]
-    boxes = pd.read_csv(text_boxes, keep_default_na=False, dtype={"text": str})
+    boxes = read_image_table(text_boxes, [*BOX, "text"])
     covid19 = choose_covid19(images[images["class"] == "covid19"].image, boxes, word)
     normal = choose_normal(images[images["class"] == "normal"].image, boxes)
     unedited, clear = read_grey(folder / covid19), read_grey(folder / normal)

@@ -9,8 +9,7 @@ of a patient).
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from cxr.covid19 import read_image_table
+from cxr.covid19 import CLASSES, read_image_table
 from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
 from cxr.splits import duplicate_groups, split_groups
@@ -27,11 +26,14 @@ def split_covid19(
     seed,
     out,
 ):
-    table = pd.read_csv(manifest, keep_default_na=False)
+    table = read_image_table(
+        manifest, ["reason", "sha256"], choices={"class": CLASSES}, unique=["image"], empty=False
+    )
     laterals = read_image_table(lateral_views).image
     if unknown := sorted(set(laterals) - set(table.image)):
         raise InputError(f"{lateral_views}: image {unknown[0]!r} is not in the database")
-    patients = read_image_table(metadata, columns=["patient_id"]).set_index("image").patient_id
+    patients = read_image_table(metadata, columns=["patient_id"], unique=["image"])
+    patients = patients.set_index("image").patient_id
     table["patient_id"] = table.image.map(patients).fillna("")
     table["reason"] = np.select(
         [table.reason != "", table.image.isin(laterals)], ["unreadable", "lateral"], ""

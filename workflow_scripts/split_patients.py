@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.chestxray14 import read_labels
+from cxr.contents import read_names
 from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
 from cxr.splits import SPLITS, check_no_shared_patient, split_by_patient
@@ -39,11 +40,12 @@ def split_by_lists(images, lists):
     """
     split = pd.Series("", index=pd.Index(images))
     for name, path in zip(SPLITS if len(lists) == 3 else ("train", "test"), lists, strict=True):
-        listed = pd.read_csv(path, header=None, names=["image"], dtype=str).image.str.strip()
+        listed = pd.Series(read_names(path))
         if unknown := listed[~listed.isin(split.index)].tolist():
             raise InputError(f"{path}: {len(unknown)} images without a label, first: {unknown[0]}")
-        if twice := split[listed][split[listed] != ""].index.tolist():
-            raise InputError(f"{path}: {len(twice)} images are in two lists, first: {twice[0]}")
+        twice = listed[listed.duplicated() | (split[listed] != "").to_numpy()].tolist()
+        if twice:
+            raise InputError(f"{path}: {len(twice)} images are listed twice, first: {twice[0]}")
         split[listed] = name
     if unlisted := split[split == ""].index.tolist():
         raise InputError(f"{len(unlisted)} labelled images are in no list, first: {unlisted[0]}")

@@ -14,10 +14,11 @@ import html
 import os
 from pathlib import Path
 
-import pandas as pd
 from cxr.files import write_table, write_whole
 from cxr.logs import InputError, parser, user_errors
+from cxr.tables import read_table
 
+COLUMNS = ["checklist", "item", "asks", "answer", "why", "evidence"]
 ANSWERS = ("met", "not met", "not applicable")
 PAGE = """<!doctype html>
 <html lang="en">
@@ -38,8 +39,8 @@ td, th {{ border-bottom: 1px solid #ccc; padding: 0.3em 0.6em; text-align: left;
 
 
 def write_checklists(checklists, audits, net, results, repository, out):
-    table = pd.read_csv(checklists, dtype=str, keep_default_na=False)
-    findings = pd.read_csv(audits).set_index("audit")
+    table = read_table(checklists, COLUMNS, text=COLUMNS)
+    findings = read_table(audits, filled=["audit", "gate", "result"]).set_index("audit")
     table["evidence"] = table.evidence.str.replace("{net}", net)
     answers = [answer(row, findings, checklists) for row in table.itertuples()]
     table["answer"], table["why"] = zip(*answers, strict=True)

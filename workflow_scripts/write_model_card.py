@@ -3,12 +3,14 @@
 Every number is read from the files that are given; the audits' findings stand beside the scores.
 """
 
-import json
 from pathlib import Path
 
 import pandas as pd
+from cxr.contents import read_json
+from cxr.covid19 import read_image_table
 from cxr.files import write_whole
 from cxr.logs import parser, user_errors
+from cxr.tables import read_table
 
 CARD = """# {net}: model card
 
@@ -55,8 +57,8 @@ Patients are mostly unknown, so that one may be in training and test images both
 
 
 def write_model_card(net, model, process, calibration, split, audits, phantoms, out):
-    record = json.loads(model.read_text())
-    counts = pd.read_csv(split).split.value_counts()
+    record = read_json(model, expected="model.json of publish_net")
+    counts = read_image_table(split, ["split"]).split.value_counts()
     scores = pd.DataFrame(record["classes"])[["class", "recall", "precision", "f1", "n"]]
     text = CARD.format(
         net=net,
@@ -70,8 +72,8 @@ def write_model_card(net, model, process, calibration, split, audits, phantoms, 
         **{name: counts.get(name, 0) for name in ("train", "val", "test", "excluded")},
         **record["test"],
         classes=as_markdown(scores),
-        calibration=as_markdown(pd.read_csv(calibration)),
-        audits=as_markdown(pd.read_csv(audits)),
+        calibration=as_markdown(read_table(calibration)),
+        audits=as_markdown(read_table(audits)),
     )
     write_whole(out, text)
 

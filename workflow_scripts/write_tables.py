@@ -11,6 +11,7 @@ import pandas as pd
 from cxr.covid19 import CLASSES
 from cxr.files import write_table
 from cxr.logs import pair, parser, user_errors
+from cxr.tables import read_table
 
 SCORES = ("recall", "precision", "f1")
 
@@ -62,7 +63,7 @@ def with_interval(table, score):
 
 def stack(results, nets, name):
     """One table of all nets' NAME.csv, with a first column net."""
-    tables = {net: pd.read_csv(results / net / f"{name}.csv") for net in nets}
+    tables = {net: read_table(results / net / f"{name}.csv") for net in nets}
     return pd.concat(tables, names=["net"]).reset_index(level="net").reset_index(drop=True)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from cxr.files import whole, write_table
 from cxr.logs import InputError
+from cxr.tables import read_table
 
 
 def save_images(path, pixels, table):
@@ -54,7 +55,9 @@ def open_images(path):
     Raises InputError if the array and its table differ in length.
     """
     pixels = np.load(path, mmap_mode="r")
-    table = pd.read_csv(Path(path).with_suffix(".csv"))
+    table = read_table(
+        Path(path).with_suffix(".csv"), filled=["image"], text=["class", "reason"], empty=True
+    )
     if len(pixels) != len(table):
         raise InputError(f"{path}: {len(pixels)} images, but {len(table)} rows in its CSV")
     return pixels, table
@@ -115,7 +118,7 @@ def open_by_class(path, classes):
 
 def usable(table):
     """Whether each image of a table can be used, bool (n,)."""
-    return table.reason.isna().to_numpy() if "reason" in table else np.ones(len(table), bool)
+    return (table.reason == "").to_numpy() if "reason" in table else np.ones(len(table), bool)
 
 
 def open_by_split(paths, split_table, split, outputs):
@@ -132,7 +135,7 @@ def open_by_split(paths, split_table, split, outputs):
     if place.index.has_duplicates:
         image = place.index[place.index.duplicated()][0]
         raise InputError(f"image {image} is twice in {', '.join(str(path) for path in paths)}")
-    table = pd.read_csv(split_table)
+    table = read_table(split_table, filled=["image", "split"], numbers=outputs, text=["patient_id"])
     if missing := sorted(set(table.image) - set(place.index)):
         raise InputError(
             f"{split_table}: {len(missing)} images are in no archive, first: {missing[0]}; "

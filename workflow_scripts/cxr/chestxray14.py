@@ -3,6 +3,7 @@
 import pandas as pd
 
 from cxr.logs import InputError
+from cxr.tables import read_table
 
 # The 14 findings in the order of CheXNet's outputs.
 FINDINGS = (
@@ -28,26 +29,32 @@ LABELS = (*FINDINGS, NO_FINDING)
 def read_labels(path):
     """Read a label table: image, patient_id, then a 0/1 column for each of LABELS.
 
-    Raises InputError for a missing column, a finding that is not one of LABELS, two rows for
-    one image, or an empty table.
+    patient_id is a whole number where all are, else text. Raises InputError for a missing column,
+    a row without image, finding or patient, a finding that is not one of LABELS, two rows for one
+    image, or an empty table.
     """
     columns = ["Image Index", "Finding Labels", "Patient ID"]
-    # index_col=False: each row of the 2017 file ends with a comma that the columns don't count.
-    table = pd.read_csv(path, index_col=False, dtype={"Image Index": str})
-    if missing := [column for column in columns if column not in table]:
-        raise InputError(
-            f"{path}: no column {missing[0]!r}; expected ChestX-ray14's label table with {columns}"
-        )
-    if table.empty:
-        raise InputError(f"{path}: the label table has no rows")
+    table = read_table(path, filled=columns, unique=columns[:1])
     images = table["Image Index"]
-    if images.duplicated().any():
-        raise InputError(f"{path}: two rows for image {images[images.duplicated()].iloc[0]}")
-    found = table["Finding Labels"].str.get_dummies("|")
-    if unknown := sorted(set(found) - set(LABELS)):
-        row = images[found[unknown[0]] == 1].iloc[0]
-        raise InputError(f"{path}: unknown finding {unknown[0]!r} of image {row}")
-    found = found.reindex(columns=LABELS, fill_value=0)
-    return pd.concat(
-        [images.rename("image"), table["Patient ID"].rename("patient_id"), found], axis=1
-    )
+    findings = table["Finding Labels"].str.split("|")
+    for image, names in zip(images, findings, strict=True):
+        if unknown := [name for name in names if name not in LABELS]:
+            raise InputError(
+                f"{path}: found the unknown finding {unknown[0]!r} of image {image}, "
+                f"expected some of {', '.join(LABELS)}"
+            )
+        if NO_FINDING in names and len(set(names)) > 1:
+            raise InputError(
+                f"{path}: found {'|'.join(names)!r} for image {image}, expected {NO_FINDING!r} "
+                "or findings"
+            )
+    found = table["Finding Labels"].str.get_dummies("|").reindex(columns=LABELS, fill_value=0)
+    patients = as_numbers(table["Patient ID"])
+    return pd.concat([images.rename("image"), patients.rename("patient_id"), found], axis=1)
+
+
+def as_numbers(patients):
+    """Patient IDs as whole numbers, so that 7, 007 and 7.0 are one; as text where one isn't."""
+    numbers = pd.to_numeric(patients, errors="coerce")
+    whole = ((numbers % 1 == 0) & (numbers.abs() < 2**53)).all()
+    return numbers.astype(int) if whole else patients.str.strip()

@@ -175,6 +175,12 @@ def read_rows(path, columns=(), rename=None):
     return [names[place] for place in named], rows
 
 
+def read_records(path, columns=()):
+    """Rows of a CSV table as mappings from the columns' names to texts; else as read_rows."""
+    names, rows = read_rows(path, columns)
+    return [dict(zip(names, fields, strict=True)) for _, fields in rows]
+
+
 def _expected(columns):
     return f"a CSV table with columns {list(columns)}" if columns else "a CSV table"
 

@@ -7,23 +7,15 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from cxr.covid19 import CLASSES
-from cxr.logs import InputError
+from cxr.tables import read_table
 
 BOOTSTRAP_SAMPLES = 2000
 
 
 def read_predictions(path):
     """Read predictions; InputError if a column is missing, a class unknown or a value no number."""
-    table = pd.read_csv(path)
-    columns = ["image", "class", "predicted", *CLASSES]
-    if missing := [column for column in columns if column not in table]:
-        raise InputError(f"{path}: no column {missing[0]!r}; expected {columns}")
-    for column in ("class", "predicted"):
-        if unknown := sorted(set(table[column].astype(str)) - set(CLASSES)):
-            raise InputError(f"{path}: unknown {column} {unknown[0]!r}; expected {list(CLASSES)}")
-    if not np.isfinite(table[list(CLASSES)].to_numpy(dtype=float)).all():
-        raise InputError(f"{path}: a predicted value is missing or not finite")
-    return table
+    classes = {"class": CLASSES, "predicted": CLASSES}
+    return read_table(path, filled=["image"], numbers=CLASSES, choices=classes)
 
 
 def final_predictions(table, version="edited"):

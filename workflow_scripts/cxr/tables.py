@@ -8,8 +8,10 @@ import pandas as pd
 from cxr.contents import ZIP, read_rows, what_is
 from cxr.logs import InputError
 
-# How people and programs write that a value is missing.
-MISSING = frozenset(("", "na", "n/a", "#n/a", "nan", "none", "null", "<na>", "-", "?", "unknown"))
+# How people and programs write that a value is missing, in lower case.
+MISSING = frozenset(
+    ("", "na", "n/a", "#n/a", "<na>", "nan", "none", "null", "-", "-1", "?", "missing", "unknown")
+)
 
 
 def is_missing(values):
@@ -17,38 +19,49 @@ def is_missing(values):
     return values.str.strip().str.lower().isin(MISSING)
 
 
-def read_table(path, columns=(), filled=(), numbers=(), text=(), empty=False, rename=None):
-    """Read a table, CSV (plain or gzipped) or .xlsx, as a DataFrame; all named columns must be in.
+def read_table(
+    path, columns=(), filled=(), numbers=(), text=(), choices=None, unique=(), empty=False,
+    rename=None,
+):  # fmt: skip
+    """Read a table, CSV (plain or gzipped) or .xlsx, as a DataFrame.
 
-    filled: columns of text with a value in each row, not one of MISSING.
-    numbers: columns with a finite number in each row.
-    text: columns of text, which may be empty; "NA" and "None" are words like others.
-    All other columns are numbers, or True and False, where all their values are (empty: not a
-    number), else text. empty: the table may have no rows. rename: function of a column's name.
+    columns, filled, numbers, choices: columns that must be there; filled: text with a value in each
+    row that is not one of MISSING; numbers: a finite number in each row; choices: {column: the
+    texts that may stand in it}. unique: columns that have no value twice. text: columns, where they
+    are there, of text that may be empty; "NA" and "None" are words like others.
+    All other columns are numbers, or True and False, where all their values are, else text; what is
+    empty there is NaN. empty: the table may have no rows. rename: function of a column's name.
     Raises InputError that names the file, the line, what was found and what is expected.
     """
-    needed = list(dict.fromkeys((*filled, *columns, *numbers, *text)))
+    choices = choices or {}
+    needed = list(dict.fromkeys((*filled, *columns, *choices, *numbers)))
     read = _read_workbook if Path(path).suffix.lower() == ".xlsx" else read_rows
     names, rows = read(path, needed, rename)
     if not rows and not empty:
-        raise InputError(f"{path}: found a header without rows, expected at least one row")
+        raise InputError(f"{path}: found a header and no rows, expected at least one row")
     table = pd.DataFrame([fields for _, fields in rows], columns=names, dtype=object)
     for name in names:
-        if name in filled:
+        if name in choices:
+            bad = ~table[name].isin(choices[name])
+            _refuse(path, rows, table, bad, name, f"one of {list(choices[name])}")
+        elif name in filled:
             _refuse(path, rows, table, is_missing(table[name]), name, "a value")
         elif name in numbers:
-            values = pd.to_numeric(table[name], errors="coerce").astype(float)
+            values = pd.to_numeric(table[name], errors="coerce")
             _refuse(path, rows, table, ~np.isfinite(values), name, "a number")
-            table[name] = pd.to_numeric(table[name])
+            table[name] = values
         elif name not in text:
             table[name] = _inferred(table[name])
+        if name in unique:
+            twice = table[name].duplicated()
+            _refuse(path, rows, table, twice, name, "it in one row only")
     return table
 
 
 def _refuse(path, rows, table, bad, name, expected):
-    """Raise InputError for the first row whose value in a column is bad."""
+    """Raise InputError for the first row whose value in a column is bad, bool (n,)."""
     if bad.any():
-        place = int(np.flatnonzero(bad)[0])
+        place = int(bad.to_numpy().argmax())
         row = "" if table.columns[0] == name else f", {table.iloc[place, 0]!r}"
         raise InputError(
             f"{path}, line {rows[place][0]}{row}: found {table[name].iloc[place]!r} in the column "
@@ -61,10 +74,8 @@ def _inferred(values):
     there = values[values != ""]
     if len(there) and there.isin(["True", "False"]).all() and len(there) == len(values):
         return values == "True"
-    numbers = pd.to_numeric(there, errors="coerce")
-    if there.empty or numbers.isna().any():
-        return values
-    return pd.to_numeric(values.where(values != "", np.nan))
+    values = values.where(values != "", np.nan)
+    return values if pd.to_numeric(there, errors="coerce").isna().any() else pd.to_numeric(values)
 
 
 def _read_workbook(path, columns, rename):
