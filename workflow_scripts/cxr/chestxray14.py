@@ -36,19 +36,24 @@ def read_labels(path):
     columns = ["Image Index", "Finding Labels", "Patient ID"]
     table = read_table(path, filled=columns, unique=columns[:1])
     images = table["Image Index"]
-    findings = table["Finding Labels"].str.split("|")
-    for image, names in zip(images, findings, strict=True):
+    findings = table["Finding Labels"]
+
+    def image_of(text):
+        return images[findings == text].iloc[0]
+
+    for text in findings.unique():
+        names = text.split("|")
         if unknown := [name for name in names if name not in LABELS]:
             raise InputError(
-                f"{path}: found the unknown finding {unknown[0]!r} of image {image}, "
+                f"{path}: found the unknown finding {unknown[0]!r} of image {image_of(text)}, "
                 f"expected some of {', '.join(LABELS)}"
             )
         if NO_FINDING in names and len(set(names)) > 1:
             raise InputError(
-                f"{path}: found {'|'.join(names)!r} for image {image}, expected {NO_FINDING!r} "
+                f"{path}: found {text!r} for image {image_of(text)}, expected {NO_FINDING!r} "
                 "or findings"
             )
-    found = table["Finding Labels"].str.get_dummies("|").reindex(columns=LABELS, fill_value=0)
+    found = findings.str.get_dummies("|").reindex(columns=LABELS, fill_value=0)
     patients = as_numbers(table["Patient ID"])
     return pd.concat([images.rename("image"), patients.rename("patient_id"), found], axis=1)
 

@@ -200,7 +200,7 @@ def _split_fields(path, text, separator):
     rows, line = [], 0
     try:
         for fields in reader:
-            if any(field.strip() for field in fields):
+            if any(map(str.strip, fields)):
                 rows.append((line + 1, fields))
             line = reader.line_num
     except csv.Error as error:

@@ -70,12 +70,14 @@ def _refuse(path, rows, table, bad, name, expected):
 
 
 def _inferred(values):
-    """A column of text as numbers or bool where all values are such and not all are empty."""
-    there = values[values != ""]
-    if len(there) and there.isin(["True", "False"]).all() and len(there) == len(values):
+    """A column of text as numbers or bool where all values are; what is empty is NaN."""
+    if len(values) and values.isin(["True", "False"]).all():
         return values == "True"
     values = values.where(values != "", np.nan)
-    return values if pd.to_numeric(there, errors="coerce").isna().any() else pd.to_numeric(values)
+    try:
+        return pd.to_numeric(values)
+    except ValueError:
+        return values
 
 
 def _read_workbook(path, columns, rename):
