@@ -51,9 +51,13 @@ rule download:
 
 rule download_covid19:
     input:
-        # A folder has no sum: its age alone must not ask for everything anew.
+        # A folder has no sum, and the age of the user's own means nothing.
         local=[
-            ancient(source["local"])
+            (
+                source["local"]
+                if is_phantom(source["local"])
+                else ancient(source["local"])
+            )
             for source in config["sources"]["covid19"]
             if "local" in source
         ],

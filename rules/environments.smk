@@ -21,6 +21,14 @@ rule make_environment:
         touch(str(HERE / ".venvs" / "{environment}-{digest}" / ".complete")),
     log:
         str(HERE / ".venvs" / "{environment}-{digest}.log"),
+    wildcard_constraints:
+        # One that is there is no job: from an ancient input that is to be made again, Snakemake
+        # 9.27 doesn't go on to the jobs behind it, even if their outputs are missing.
+        environment=one_of(
+            name
+            for name in ("torch", "keras")
+            if not (environment_path(name) / ".complete").exists()
+        ),
     params:
         uv=f"{shlex.quote(sys.executable)} -E -s -m uv",  # of the environment that Snakemake runs in
         pins=lambda wildcards: pins(wildcards.environment),

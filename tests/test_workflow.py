@@ -82,6 +82,11 @@ def test_replicates_share_what_comes_before_the_split(clone):
     }
 
 
+def test_changed_recipe_of_an_environment_hides_no_other_job(clone):
+    jobs = planned(clone, "all", "--forcerun", "make_environment", config=None)
+    assert jobs["train_phase"] == 5 * 4
+
+
 def test_lint(clone):
     run = snakemake(clone, "--lint", config=None)
     assert run.returncode == 0, run.stdout
