@@ -248,6 +248,45 @@ def test_a_killed_process_resumes(server, out):
     assert server.sent <= len(CONTENT) - had + 100_000  # what was on its way to the first process
 
 
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"", b'{"url": ', b"[]", b'{"a": 1}', b"\xff\x00", None,
+        b'{"url": "x", "validator": "a\\nb"}', b'{"url": "x", "validator": "\\u20ac"}',
+    ],
+)  # fmt: skip
+def test_damaged_leftovers_start_from_the_beginning(server, out, capsys, record):
+    server.behaviours, server.default = [{"cut": 700_000}], {"status": 404, "content": b""}
+    with pytest.raises(InputError):
+        fetch(server, out)
+    source = out.parent / f".{out.name}.partial.json"
+    source.unlink() if record is None else source.write_bytes(record)
+    server.default = {}
+    fetch(server, out)
+    assert out.read_bytes() == CONTENT
+    assert capsys.readouterr().out.count("starts from the beginning") == 1
+    assert left_over(out) == [out.name]
+
+
+def test_a_leftover_that_is_longer_than_the_file(server, out, capsys):
+    server.behaviours, server.default = [{"cut": 700_000}], {"status": 404, "content": b""}
+    with pytest.raises(InputError):
+        fetch(server, out)
+    with open(out.parent / f".{out.name}.partial", "ab") as file:
+        file.write(bytes(3_000_000))
+    server.default = {}
+    fetch(server, out, bytes=len(CONTENT), sha256=SHA256)
+    assert out.read_bytes() == CONTENT
+    assert "longer than the 2,000,000 bytes; the download starts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("etag", ['"\u00e9"', '"a\tb"'])
+def test_an_etag_that_cannot_be_sent_back(server, out, etag):
+    server.behaviours = [{"cut": 900_000, "etag": etag}]
+    fetch(server, out)
+    assert out.read_bytes() == CONTENT
+
+
 def test_two_processes_at_once(server, out):
     server.default = {"pause": 0.05}
     first = threading.Thread(target=fetch, args=(server, out))

@@ -1,8 +1,7 @@
 """Fetch one file from a URL or a local path and check its sums.
 
 A local file is linked, not copied. The output appears only when the sums are right. A download that
-was cut off, or whose process was killed, goes on where it was: what came is in a hidden file beside
-the output.
+was cut off, or whose process was killed, resumes: what came is in a hidden file beside the output.
 """
 
 from pathlib import Path

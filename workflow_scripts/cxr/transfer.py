@@ -11,6 +11,7 @@ import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from cxr.files import read_object, write_whole
 from cxr.logs import InputError
 from cxr.sources import check_file
 
@@ -40,6 +41,7 @@ def fetch_url(url, path, expected, first_wait=1.0):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = Partial(path.with_name(f".{path.name}.partial"))
     with partial.locked():
+        partial.discard_if_damaged(expected)
         resumed = partial.size() > 0
         fetch_rest(url, partial, expected, first_wait)
         try:
@@ -112,7 +114,7 @@ def transfer(url, partial, expected):
 
 
 def check_answer(response, url, have, partial):
-    """Bytes of the partial file that the answer goes on from: have, or 0 if all comes anew."""
+    """Bytes of the partial file that the answer goes on from: have, or 0 if all comes again."""
     status = response.status_code
     if status in (408, 429) or status >= 500:
         after = response.headers.get("Retry-After", "")
@@ -189,12 +191,17 @@ def is_html(content):
     return content[:256].lstrip().lower().startswith((b"<!doctype html", b"<html"))
 
 
+def is_header(value):
+    """Whether a value can be sent as a header's."""
+    return isinstance(value, str) and value.isascii() and value.isprintable() and value != ""
+
+
 def html_error(url):
     return InputError(f"{url}: an HTML page came instead of the file; {BY_HAND}")
 
 
 class Partial:
-    """The part of a file that has come, with what tells it from the part of another file."""
+    """The bytes of a file that have come, and which file they are of."""
 
     def __init__(self, path):
         self.path, self._source = path, path.with_name(f"{path.name}.json")
@@ -216,20 +223,41 @@ class Partial:
         """Bytes that have come."""
         return self.path.stat().st_size if self.path.exists() else 0
 
+    def discard_if_damaged(self, expected):
+        """Start from the beginning, with a line, if what a killed process left can't be used."""
+        if not self.size():
+            return
+        try:
+            self._read_source()
+            if self.size() > expected.get("bytes", self.size()):
+                raise InputError(f"{self.path}: longer than the {expected['bytes']:,} bytes")
+        except (InputError, FileNotFoundError) as error:
+            print(f"{error}; the download starts from the beginning", flush=True)
+            self.remove()
+
     def is_of(self, url):
         """Whether the bytes came from this URL."""
-        return self._source.exists() and json.loads(self._source.read_text())["url"] == url
+        return self.size() > 0 and self._read_source()["url"] == url
 
     def validator(self, url):
         """ETag or date of the file that the bytes are of; None if unknown or of another URL."""
-        return json.loads(self._source.read_text())["validator"] if self.is_of(url) else None
+        return self._read_source()["validator"] if self.is_of(url) else None
+
+    def _read_source(self):
+        """{url, validator} of the bytes. InputError if that is damaged or foreign."""
+        found = read_object(self._source)
+        url, validator = found.get("url"), found.get("validator", "")
+        if not isinstance(url, str) or not (validator is None or is_header(validator)):
+            raise InputError(f"{self._source}: not written by this step")
+        return found
 
     def start(self, url, headers):
-        """Begin anew, with the file that an answer's headers describe."""
+        """Begin with no bytes, of the file that an answer's headers describe."""
         etag = headers.get("ETag", "")
         validator = etag if etag.startswith('"') else headers.get("Last-Modified")  # no weak ETag
+        validator = validator if is_header(validator) else None
         self.path.unlink(missing_ok=True)
-        self._source.write_text(json.dumps({"url": url, "validator": validator}))
+        write_whole(self._source, json.dumps({"url": url, "validator": validator}))
 
     def remove(self):
         self.path.unlink(missing_ok=True)
