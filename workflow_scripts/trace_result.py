@@ -6,6 +6,7 @@ it, those of all files that it was made from; a job that was printed before only
 
 import shlex
 import signal
+import sys
 from pathlib import Path
 
 from cxr.logs import InputError, parser, user_errors
@@ -13,7 +14,10 @@ from cxr.provenance import FOLDER, read_sidecars, sha256_of, step_of
 
 
 def trace_result(results, depth):
-    made_by = {path: sidecar for sidecar in read_sidecars() for path in sidecar["outputs"]}
+    sidecars, problems = read_sidecars()
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    made_by = {path: sidecar for sidecar in sidecars for path in sidecar["outputs"]}
     seen = set()
     for result in results:
         if result not in made_by:
@@ -32,25 +36,35 @@ def show(path, made_by, seen, indent, depth):
     first = next(iter(sidecar["outputs"]))
     again = first in seen
     seen.add(first)
-    print(f"{indent}{path}  sha256 {sidecar['outputs'][path]}{'  (see above)' if again else ''}")
+    digest = sidecar["outputs"][path] or "unknown"
+    print(f"{indent}{path}  sha256 {digest}{'  (see above)' if again else ''}")
     if again or depth == 0:
         return
     indent += "    "
-    machine, code = sidecar["machine"], sidecar["code"]
-    gpus = ", ".join(f"{gpu['name']}, driver {gpu['driver']}" for gpu in machine["gpus"])
-    job = f", SLURM job {sidecar['slurm_job_id']}" if sidecar["slurm_job_id"] else ""
-    changed = " with changes" if code["changed"] else ""
     print(f"{indent}{shlex.join(sidecar['command'])}")
-    print(
-        f"{indent}{sidecar['started']}, {sidecar['seconds']} s, {sidecar['peak_memory_mb']} MB, on "
-        f"{machine['host']} ({machine['cpu']}; {gpus or 'no GPU'}){job}, commit "
-        f"{code['commit']}{changed}"
-    )
+    print(f"{indent}{circumstances(sidecar)}")
+    for warning in sidecar.get("warnings", []):
+        print(f"{indent}warning: {warning}")
     for name, digest in sidecar["inputs"].items():
         if name in made_by:
             show(name, made_by, seen, indent, depth - 1)
         elif name != step_of(sidecar):
-            print(f"{indent}{name}  sha256 {digest}")
+            print(f"{indent}{name}  sha256 {digest or 'unknown'}")
+
+
+def circumstances(sidecar):
+    """When, where and with which code a job ran."""
+    machine, code = sidecar["machine"], sidecar["code"]
+    gpus = machine.get("gpus") or []
+    cards = ", ".join(f"{gpu.get('name')}, driver {gpu.get('driver')}" for gpu in gpus)
+    if machine.get("gpus") is None:
+        cards = "GPUs unknown"
+    job = f", SLURM job {sidecar['slurm_job_id']}" if sidecar.get("slurm_job_id") else ""
+    return (
+        f"{sidecar['started']}, {sidecar['seconds']} s, {sidecar.get('peak_memory_mb')} MB, on "
+        f"{machine.get('host')} ({machine.get('cpu')}; {cards or 'no GPU'}){job}, commit "
+        f"{code.get('commit') or 'unknown'}{' with changes' if code.get('changed') else ''}"
+    )
 
 
 if __name__ == "__main__":

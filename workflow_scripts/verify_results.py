@@ -1,8 +1,8 @@
 """Check that results are still what their sidecars say, and the inputs they were made from.
 
 Start it in the folder that holds results/. Every file that a sidecar names is hashed again. A
-changed or missing one is named, with all results that were made from it, directly or not; then the
-exit code is 1.
+changed or missing one is named, with all results that were made from it, directly or not; so are
+files among the sidecars that are none, and results without a sidecar. Then the exit code is 1.
 """
 
 import argparse
@@ -12,10 +12,43 @@ from pathlib import Path
 from cxr.logs import InputError, parser, progress, user_errors
 from cxr.provenance import FOLDER, read_sidecars, sha256_of
 
+RESULTS = Path("results")
+# What no recorded step makes: Snakemake's own, the record itself, and what a source unpacks.
+UNRECORDED = "logs benchmarks report.zip provenance ro-crate-metadata.json downloads".split()
+
 
 def verify_results(folder, threads):
-    sidecars = read_sidecars(folder)
+    sidecars, unreadable = read_sidecars(folder)
     gone = {path for sidecar in sidecars for path in sidecar["temporary"]}
+    expected, used_by = expectations(sidecars)
+    paths = sorted(expected.keys() - gone)
+    with ThreadPoolExecutor(threads) as pool:
+        found = dict(
+            zip(paths, progress(pool.map(digest_of, paths), "files", len(paths)), strict=True)
+        )
+    problems = {path: problem_of(found[path], expected[path]) for path in paths}
+    problems = {path: problem for path, problem in problems.items() if problem}
+    for sidecar in sidecars:  # an input that was made again since
+        for path, digest in sidecar["inputs"].items():
+            if digest and path in found and found[path] != digest:
+                problems.setdefault(path, "is newer than what was made from it")
+    problems |= {path: "has no sidecar" for path in unrecorded(sidecars)}
+    for problem in unreadable:
+        print(problem)
+    for path, problem in problems.items():
+        print(f"{path} {problem}")
+        for result in dependents(path, used_by):
+            print(f"    {result} depends on it")
+    if problems or unreadable:
+        sidecars_too = f", and {len(unreadable)} files are no sidecars" if unreadable else ""
+        raise InputError(
+            f"{len(problems)} of {len(paths)} files are not what they were{sidecars_too}"
+        )
+    print(f"{len(paths)} files of {len(sidecars)} jobs are what their sidecars say")
+
+
+def expectations(sidecars):
+    """({path: sums that it may have}, {path: sidecars of what was made from it})."""
     made = {path for sidecar in sidecars for path in sidecar["outputs"]}
     expected, used_by = {}, {}
     for sidecar in sidecars:
@@ -24,31 +57,41 @@ def verify_results(folder, threads):
             if path not in made:  # else its own sidecar is what counts
                 expected.setdefault(path, set()).add(digest)
         expected |= {path: {digest} for path, digest in sidecar["outputs"].items()}
-    paths = sorted(expected.keys() - gone)
-    with ThreadPoolExecutor(threads) as pool:
-        found = dict(
-            zip(paths, progress(pool.map(digest_of, paths), "files", len(paths)), strict=True)
-        )
-    problems = {
-        path: "is missing" if found[path] is None else "is not what its sidecar says"
-        for path in paths
-        if {found[path]} != expected[path]
-    }
-    for sidecar in sidecars:  # an input that was made anew since
-        for path, digest in sidecar["inputs"].items():
-            if path in found and found[path] not in (None, digest) and path not in problems:
-                problems[path] = "is newer than what was made from it"
-    for path, problem in problems.items():
-        print(f"{path} {problem}")
-        for result in dependents(path, used_by):
-            print(f"    {result} depends on it")
-    if problems:
-        raise InputError(f"{len(problems)} of {len(paths)} files are not what they were")
-    print(f"{len(paths)} files of {len(sidecars)} jobs are what their sidecars say")
+    return expected, used_by
 
 
 def digest_of(path):
-    return sha256_of(path) if Path(path).exists() else None
+    """Sum of a path; None: it is missing; an error: it can't be read."""
+    try:
+        return sha256_of(path)
+    except (FileNotFoundError, ValueError):  # the second: a name that no file can have
+        return None
+    except OSError as error:
+        return error
+
+
+def problem_of(found, expected):
+    """What is wrong with a file of this sum, or None."""
+    if found is None:
+        return "is missing"
+    if isinstance(found, OSError):
+        return f"can't be read: {found.strerror}"
+    if None in expected:
+        return "can't be verified: a sidecar has no sum of it"
+    return None if {found} == expected else "is not what its sidecar says"
+
+
+def unrecorded(sidecars):
+    """Results, and inputs below results/, that no sidecar has among its outputs, in order."""
+    made = {path for sidecar in sidecars for path in sidecar["outputs"]}
+    inputs = {path for sidecar in sidecars for path in sidecar["inputs"]}
+    there = {str(path) for path in RESULTS.rglob("[!.]*") if path.is_file()}
+    below = {path for path in inputs | there if Path(path).is_relative_to(RESULTS)}
+    return sorted(
+        path
+        for path in below - made
+        if Path(path).parts[1] not in UNRECORDED and not made & set(map(str, Path(path).parents))
+    )
 
 
 def dependents(path, used_by):

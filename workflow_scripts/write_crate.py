@@ -8,7 +8,7 @@ configuration as it was, all overlays applied.
 """
 
 import json
-import shutil
+import sys
 from datetime import datetime, timedelta
 from mimetypes import guess_type
 from pathlib import Path
@@ -33,10 +33,13 @@ RESULTS = Path("results")
 
 
 def write_crate(snakefile, config, snakemake_version, jobs, out_config, out_snakefile):
-    sidecars = sorted(read_sidecars(), key=lambda sidecar: sidecar["started"])
+    sidecars, problems = read_sidecars()
+    for problem in problems:
+        print(f"warning: {problem}", file=sys.stderr)
+    sidecars.sort(key=lambda sidecar: sidecar["started"])
     write_table(jobs, pd.DataFrame([row_of(sidecar) for sidecar in sidecars]))
     write_whole(out_config, json.dumps(config, indent=1) + "\n")
-    shutil.copyfile(snakefile, out_snakefile)
+    write_whole(out_snakefile, snakefile.read_bytes())
 
     crate = ROCrate(version="1.1")
     crate.name = NAME
@@ -73,12 +76,12 @@ def row_of(sidecar):
         "step": Path(step_of(sidecar)).stem,
         "started": sidecar["started"],
         "seconds": sidecar["seconds"],
-        "peak_memory_mb": sidecar["peak_memory_mb"],
-        "host": machine["host"],
-        "gpu": ", ".join(gpu["name"] for gpu in machine["gpus"]),
-        "slurm_job_id": sidecar["slurm_job_id"],
-        "commit": code["commit"],
-        "changed": code["changed"],
+        "peak_memory_mb": sidecar.get("peak_memory_mb"),
+        "host": machine.get("host"),
+        "gpu": ", ".join(str(gpu.get("name")) for gpu in machine.get("gpus") or []),
+        "slurm_job_id": sidecar.get("slurm_job_id"),
+        "commit": code.get("commit"),
+        "changed": code.get("changed"),
     }
 
 
@@ -137,7 +140,7 @@ def add_steps(crate, workflow, sidecars):
     """{script: (its tool, its step)}, a tool and a step for each script that ran."""
     steps = {}
     for position, name in enumerate(dict.fromkeys(Path(step_of(s)).name for s in sidecars)):
-        version = next(s["code"]["commit"] for s in sidecars if Path(step_of(s)).name == name)
+        version = next(s["code"].get("commit") for s in sidecars if Path(step_of(s)).name == name)
         properties = {
             "@type": "SoftwareApplication",
             "name": name,
@@ -167,8 +170,9 @@ def add_action(crate, files, sidecar, steps):
     properties = {
         "@type": "CreateAction",
         "name": f"{Path(step_of(sidecar)).stem}: {first}",
-        "description": f"{' '.join(sidecar['command'])} on {machine['host']} ({machine['cpu']}), "
-        f"commit {code['commit']}{' with changes' if code['changed'] else ''}",
+        "description": f"{' '.join(sidecar['command'])} on {machine.get('host')} "
+        f"({machine.get('cpu')}), commit {code.get('commit') or 'unknown'}"
+        f"{' with changes' if code.get('changed') else ''}",
         "instrument": tool,
         "startTime": sidecar["started"],
         "endTime": ended.isoformat(),

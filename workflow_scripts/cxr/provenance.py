@@ -3,24 +3,39 @@
 A sidecar is named for its job's first output: results/netC/metrics.csv has
 results/provenance/jobs/netC/metrics.csv.json. It holds command, code (commit, and whether files
 differed from it), inputs and outputs with their sha256, which of these are temporary, packages,
-machine, slurm_job_id, started, seconds and peak_memory_mb.
+machine, slurm_job_id, started, seconds, peak_memory_mb and warnings. What couldn't be found out is
+null, and a warning says why.
 """
 
 import hashlib
-import json
+import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import distributions
 from pathlib import Path
 
+from cxr.files import read_object
 from cxr.logs import InputError
 
 FOLDER = Path("results/provenance/jobs")
 TIMESTAMP = ".snakemake_timestamp"  # which Snakemake puts into folders
+# What decides results, below the workflow's folder.
+CODE = ("Snakefile", "config.yaml", "config", "envs", "rules", "workflow_scripts")
+TIMEOUT = 20  # seconds for git or nvidia-smi to answer
+# What readers of sidecars rely on: the types of values, None where a value may be null.
+SHAPE = {
+    "command": (list,),
+    "code": (dict,),
+    "inputs": (dict,),
+    "outputs": (dict,),
+    "temporary": (list,),
+    "started": (str,),
+    "seconds": (int, float),
+    "machine": (dict,),
+}
 
 
 def sidecar_of(output):
@@ -31,72 +46,173 @@ def sidecar_of(output):
 
 
 def read_sidecars(folder=FOLDER):
-    """The sidecars of all jobs. InputError if there is none."""
-    found = [json.loads(path.read_text()) for path in sorted(Path(folder).rglob("*.json"))]
+    """(the sidecars of all jobs, [why a file there is none]). InputError if there is no sidecar."""
+    found, problems = [], []
+    for path in sorted(Path(folder).rglob("*.json")):
+        try:
+            found.append(read_sidecar(path))
+        except (InputError, OSError) as error:
+            problems.append(f"{error}: no sidecar; remove it, or make its result again")
     if not found:
-        raise InputError(f"{folder}: no sidecar; start in the folder that holds results/")
+        raise InputError(
+            "; ".join([f"{folder}: no sidecar; start in the folder that holds results/", *problems])
+        )
+    return found, problems
+
+
+def read_sidecar(path):
+    """A sidecar. Raises InputError if the file is cut, damaged or something else."""
+    found = read_object(path)
+    for key, kinds in SHAPE.items():
+        if not isinstance(found.get(key), kinds):
+            raise InputError(f"{path}: {key} is {found.get(key)!r:.60}")
+    words = [*found["command"], *found["temporary"], *found["inputs"], *found["outputs"]]
+    sums = [*found["inputs"].values(), *found["outputs"].values()]
+    gpus = found["machine"].get("gpus") or []
+    if (
+        not all(isinstance(word, str) for word in words)
+        or not all(isinstance(digest, str | None) for digest in sums)
+        or not isinstance(gpus, list)
+        or not all(isinstance(gpu, dict) for gpu in gpus)
+        or not isinstance(found.get("warnings", []), list)
+        or not 0 <= found["seconds"] < 1e9
+        or not found["outputs"]
+        or step_of(found) is None
+    ):
+        raise InputError(f"{path}: not as record.py writes it")
+    try:
+        datetime.fromisoformat(found["started"])
+    except ValueError as error:
+        raise InputError(f"{path}: started is {found['started']!r:.60}") from error
     return found
 
 
 def step_of(sidecar):
     """The script of a sidecar's job."""
-    return next(word for word in sidecar["command"] if word.endswith(".py"))
+    return next((word for word in sidecar["command"] if word.endswith(".py")), None)
+
+
+def files_of(path):
+    """All files of a folder, in order, but for Snakemake's; of a file, itself."""
+    path = Path(path)
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != TIMESTAMP)
 
 
 def sha256_of(path):
     """sha256 of a file, or, of a folder, of the names and sha256 of all that is in it."""
     path = Path(path)
     if path.is_dir():
-        inside = sorted(
-            file for file in path.rglob("*") if file.is_file() and file.name != TIMESTAMP
+        lines = (
+            f"{sha256_of(file)} {file.relative_to(path).as_posix()}\n" for file in files_of(path)
         )
-        lines = (f"{sha256_of(file)} {file.relative_to(path).as_posix()}\n" for file in inside)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def code_version(folder):
-    """Commit of the repository that a folder is in, and whether files differ from it."""
-    git = ["git", "-C", str(folder)]
-    try:
-        commit, changed = (
-            subprocess.run([*git, *words], capture_output=True, text=True, check=True).stdout
-            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
-        )
-    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
-        return {"commit": None, "changed": None}
-    return {"commit": commit.strip(), "changed": bool(changed.strip())}
+def state_of(path):
+    """What differs when a file, or one in a folder, is changed: names, inodes, sizes and dates."""
+    stats = ((str(file), file.stat()) for file in files_of(path))
+    return [(name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
 
 
-def machine():
-    """Host, processor, memory, operating system, GPUs and their driver."""
-    cpu = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0]
-    return {
-        "host": platform.node(),
-        "system": platform.platform(),
-        "cpu": cpu or platform.machine(),
-        "cpus": len(os.sched_getaffinity(0)),
-        "memory_mb": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20,
-        "gpus": gpus(),
-        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+def said_by(*command):
+    """What a command prints. Raises InputError with its last words where it fails or hangs."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("GIT_") or name.startswith("GIT_CONFIG")
     }
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT,
+            env=kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise InputError(f"{command[0]} says nothing for {TIMEOUT} s") from error
+    if done.returncode:
+        said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise InputError(
+            f"{command[0]} fails with {done.returncode}: {said[0][:200] if said else 'no word'}"
+        )
+    return done.stdout
 
 
-def gpus():
-    """Name, driver and identity of each GPU that nvidia-smi shows; none without it."""
+def code_version(folder):
+    """Commit of the workflow in a folder, and whether its code differs from it.
+
+    Raises InputError unless the folder is the top of a repository that tracks its scripts: a
+    workflow that is unpacked inside another repository isn't of that one's commit.
+    """
+    git = ("git", "-c", "core.fsmonitor=false", "-C", str(folder))
+    to_top, _, commit = said_by(*git, "rev-parse", "--show-cdup", "HEAD").partition("\n")
+    commit = commit.strip()
+    tracked = said_by(*git, "ls-files", "--", "workflow_scripts/record.py")
+    if not re.fullmatch("[0-9a-f]{40,64}", commit):
+        raise InputError(f"git names no commit, but {commit!r:.60}")
+    if to_top or not tracked:
+        raise InputError(f"{folder}: in another repository, not the workflow's own")
+    changed = said_by(*git, "status", "--porcelain", "--untracked-files=normal", "--", *CODE)
+    return {"commit": commit, "changed": bool(changed)}
+
+
+def cpu():
+    """Name of the processor, or its architecture where Linux doesn't say more (ARM)."""
+    said = Path("/proc/cpuinfo").read_text(errors="replace")
+    return said.partition("model name\t: ")[2].partition("\n")[0] or platform.machine()
+
+
+def memory_mb():
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
+
+
+def gpus(warn):
+    """Name, driver and identity of each GPU that nvidia-smi shows; none without it.
+
+    warn is told of lines beside them. Raises InputError where nvidia-smi fails, or names none.
+    """
     if not shutil.which("nvidia-smi"):
         return []
-    query = ["nvidia-smi", "--query-gpu=name,driver_version,uuid", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True)
-    rows = [line.split(", ") for line in done.stdout.splitlines()] if done.returncode == 0 else []
-    return [dict(zip(("name", "driver", "uuid"), row, strict=True)) for row in rows]
+    query = ("--query-gpu=name,driver_version,uuid", "--format=csv,noheader")
+    found, others = [], []
+    for line in said_by("nvidia-smi", *query).splitlines():
+        # nvidia-smi quotes nothing: a comma may be in the name, never in driver or identity.
+        row = re.fullmatch(r"\s*(.+), ([^,]+), (GPU-[^,\s]+)\s*", line)
+        if row:
+            found.append(dict(zip(("name", "driver", "uuid"), row.groups(), strict=True)))
+        elif line.strip():
+            others.append(f"nvidia-smi says {line.strip()!r:.200}")
+    if others and not found:
+        raise InputError(others[0])
+    for line in others:
+        warn(line)
+    return found
 
 
-@cache
-def packages():
-    """{name: version} of all that is installed beside this Python."""
-    found = {part.metadata["Name"]: part.version for part in distributions()}
+def packages(warn):
+    """{name: version} of all that this Python imports, the first on its path where one is twice.
+
+    warn is told of packages whose metadata say no name or version, which get the version None.
+    """
+    found = {}
+    for part in importlib.metadata.distributions():
+        folder = getattr(part, "_path", part)
+        try:
+            name = part.metadata["Name"] or Path(str(folder)).name
+            version = importlib.metadata.version(name)
+            if version is None:
+                raise ValueError("no version")
+        except Exception as error:  # damaged metadata, of which Python raises many kinds
+            name, version = Path(str(folder)).name, None
+            warn(f"package {folder}: {type(error).__name__}: {error}")
+        found.setdefault(name, version)
     return {"python": platform.python_version(), **dict(sorted(found.items()))}
 
 
