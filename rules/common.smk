@@ -271,14 +271,17 @@ def python(name):
     return f"{shlex.quote(str(path))} -E -s"
 
 
-def step(name, environment="torch", temporary=(), inputs=None, record=True):
+def step(
+    name, environment="torch", temporary=(), inputs=None, record=True, resumes=False
+):
     """Parameter `run` of a rule: how its shell command starts the script of a step.
 
     The script runs in an environment, under record.py, which notes in a sidecar what was made from
     what. name: may hold wildcards. temporary: names of outputs that are not kept. inputs: words for
     the shell, where they are too many to be named. The digest of the script's code is part of the
     command, so that edited code reruns what it makes, and a fresh
-    clone beside copied results reruns nothing.
+    clone beside copied results reruns nothing. resumes: whether it keeps .resume beside its first
+    output, for a second attempt.
     """
 
     def command(wildcards, input, output):
@@ -291,6 +294,11 @@ def step(name, environment="torch", temporary=(), inputs=None, record=True):
             "inputs": f"{inputs or shlex.join(files)} {path}",
             "outputs": shlex.join(output),
             "temporary": shlex.join(output[name] for name in temporary),
+            "then-remove": (
+                shlex.quote(str(Path(output[0]).with_name(".resume")))
+                if resumes
+                else ""
+            ),
         }
         paths = " ".join(f"--{key} {paths}" for key, paths in lists.items() if paths)
         return (

@@ -48,7 +48,7 @@ rule pretrain_phase:
         mem_mb=growing(12000),
         runtime=1440,  # it resumes at every attempt
     params:
-        run=step("train_phase"),
+        run=step("train_phase", resumes=True),
         settings=chestxray14_phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"

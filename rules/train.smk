@@ -51,7 +51,7 @@ rule train_phase:
         mem_mb=growing(8000),
         runtime=720,  # it resumes at every attempt
     params:
-        run=step("train_phase"),
+        run=step("train_phase", resumes=True),
         settings=covid19_phase_settings,
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"

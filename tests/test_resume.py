@@ -13,10 +13,13 @@ import pytest
 torch = pytest.importorskip("torch")
 import pandas as pd  # noqa: E402
 import small_trainings  # noqa: E402
+from cxr import resume as resume_module  # noqa: E402
 from cxr import training  # noqa: E402
+from cxr.arrays import open_by_class  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.resume import ResumeFile, Stopped, hash_of  # noqa: E402
-from small_trainings import CPU, command, draw_images, save_start  # noqa: E402
+from mutations import mutations  # noqa: E402
+from small_trainings import CLASSES, CPU, command, draw_images, save_start  # noqa: E402
 
 TIMES = ["seconds", "images_per_second"]
 
@@ -106,6 +109,45 @@ def test_state_of_another_key_is_not_used(images, tmp_path, capsys):
     assert "of other settings, data or code" in capsys.readouterr().out
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("saved") / ".resume"
+    with ResumeFile(path, "key") as resume:
+        resume.save_result(({"weight": torch.arange(99.0)}, [{"epoch": 1, "val_loss": 0.1}]))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\5\6" + bytes(18), b"\x80\2}q\0.", None])
+def test_damaged_state_is_not_used(saved, tmp_path, capsys, content):
+    (tmp_path / ".resume").write_bytes(saved[:600] if content is None else content)
+    with ResumeFile(tmp_path / ".resume", "key") as resume:
+        assert resume.result() is None and resume.load(CPU) is None
+    out = capsys.readouterr().out
+    assert "damaged, or not of a training" in out and out.count("\n") == 1
+
+
+def test_no_damage_is_taken_for_a_result(saved, tmp_path, capsys):
+    """PyTorch itself checks no sums: a flipped bit in a weight would be trained on."""
+    for content in mutations(saved, 300, seed=0):
+        (tmp_path / ".resume").write_bytes(content)
+        found = ResumeFile(tmp_path / ".resume", "key").result()
+        if found is not None:  # what was damaged means nothing
+            state, history = found
+            assert torch.equal(state["weight"], torch.arange(99.0))
+            assert history == [{"epoch": 1, "val_loss": 0.1}]
+
+
+def test_mapped_arrays_are_hashed_by_reading_their_file_once(images, monkeypatch):
+    data = open_by_class(images, CLASSES)
+    content = data.content()
+    assert content[-1] == images
+    assert not any(isinstance(part, np.memmap) for part in content)
+    read = []
+    monkeypatch.setattr(resume_module, "file_digest", lambda path: read.append(path) or b"")
+    hash_of(*content, *data.content())
+    assert read == [images]
+
+
 def test_a_full_disk_leaves_the_state_saved_before(tmp_path, monkeypatch, capsys):
     with ResumeFile(tmp_path / ".resume", "key") as resume:
         resume.save({"n": 1})
@@ -186,7 +228,17 @@ def test_sigkill_at_random_moments(images, start, tmp_path):
     subprocess.run(command(images, start, folder, epochs=30), check=True)
     assert (folder / "checkpoint.safetensors").read_bytes() == expected
     pd.testing.assert_frame_equal(read_history(folder), rows, check_exact=True)
-    assert not (folder / ".resume").exists()
+    left = {path.name for path in folder.iterdir()}
+    assert left == {"checkpoint.safetensors", "history.csv", ".resume", ".resume.lock"}
+    for name in ("checkpoint.safetensors", "history.csv"):  # as Snakemake does to a failed job
+        (folder / name).unlink()
+    again = subprocess.run(
+        command(images, start, folder, epochs=30), check=True, capture_output=True, text=True
+    )
+    assert "training had ended; its result is written again" in again.stdout
+    assert "epoch" not in again.stdout
+    assert (folder / "checkpoint.safetensors").read_bytes() == expected
+    pd.testing.assert_frame_equal(read_history(folder), rows, check_exact=True)
 
 
 def test_sigterm_saves_and_says_so(images, start, tmp_path):

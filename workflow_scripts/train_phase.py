@@ -4,9 +4,11 @@ COVID-19 nets: --train and --val are image sets (.npy) whose tables have a colum
 ChestX-ray14: --images are the archives' arrays, and --split the table that says which of their
 images are train and val, with a column per finding.
 
-Killed at any moment and started again with the same arguments, it goes on where it was and ends
-with the same bytes, from a file .resume beside the checkpoint. Other settings, data or code start
-anew. The history grows with every epoch.
+Killed at any moment and started again with the same arguments, it resumes from a file .resume
+beside the checkpoint and ends with the same bytes. That file stays after the end, with the result:
+started again, the step writes its outputs from it at once. In the workflow, record.py removes it
+when the job's sidecar is written. With other settings, data or code, training starts from the
+beginning. The history grows with every epoch.
 """
 
 import os
@@ -43,11 +45,16 @@ def train_phase(
 
     key = hash_of(code_hash(), repr(settings), start, *train.content(), *val.content())
     with ResumeFile(checkpoint.with_name(".resume"), key, save_every) as resume:
-        with memory_errors(what):
-            best_state, _ = fit(net, train, val, settings, device, resume, report)
+        if result := resume.result():
+            print(f"{resume.path}: training had ended; its result is written again", flush=True)
+            best_state, rows = result
+        else:
+            with memory_errors(what):
+                best_state, rows = fit(net, train, val, settings, device, resume, report)
+            resume.save_result((best_state, rows))
         net.load_state_dict(best_state)
         save_net(checkpoint, net, description)
-        resume.remove()
+        write_table(history, pd.DataFrame(rows))
 
 
 def print_epoch(row):

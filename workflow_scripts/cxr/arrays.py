@@ -83,9 +83,16 @@ class LabelledImages:
         return self.arrays[0].shape[1:]
 
     def content(self):
-        """Arrays of all that these images are made of, to be hashed."""
+        """Arrays, and paths of files, that these images consist of, to be hashed.
+
+        A mapped array is named by its file: pages that are read through a map count as memory.
+        """
         names = "\n".join([*self.outputs, *self.images]).encode()
-        return [names, self.labels, self.array_of, self.row_of, *self.arrays]
+        files = [getattr(array, "filename", None) for array in self.arrays]
+        pixels = [
+            Path(file) if file else array for file, array in zip(files, self.arrays, strict=True)
+        ]
+        return [names, self.labels, self.array_of, self.row_of, *pixels]
 
     def pixels(self, indices):
         """uint8 (len(indices), size, size)."""

@@ -1,9 +1,11 @@
-"""A training that is killed goes on where it was: its state on disk, for one process at a time."""
+"""A killed training resumes: its state on disk, for one process at a time."""
 
 import hashlib
+import io
 import signal
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import torch
@@ -18,8 +20,9 @@ class Stopped(InputError):
 
 
 class ResumeFile:
-    """State of an unfinished training at a path that Snakemake doesn't know.
+    """State of a training, then its result, at a path that Snakemake doesn't know.
 
+    The result stays there until it is safe elsewhere: whoever starts the training removes the file.
     key: a hash of all that the training's result depends on; state of another key is never used.
     every: seconds between two saves. Use as a context: it holds a lock, so that no second process
     trains the same, and takes note of SIGTERM. Raises InputError where the lock is taken.
@@ -52,44 +55,79 @@ class ResumeFile:
         self.told_to_stop = True
 
     def load(self, device):
-        """The saved state, on the device, or None."""
-        if not self.path.exists():
-            return None
-        found = torch.load(self.path, map_location=device, weights_only=True)
-        if found["key"] != self.key:
-            print(f"{self.path}: of other settings, data or code; training starts anew", flush=True)
-            return None
-        return found["state"]
+        """The state that was saved, on the device, or None, with a line if it can't be used."""
+        found, problem = self._read(device)
+        if problem:
+            print(f"{self.path}: {problem}; training starts from the beginning", flush=True)
+        return found.get("state")
+
+    def result(self):
+        """The result that was saved, on the host, or None."""
+        found, _ = self._read("cpu")
+        return found.get("result")
 
     def save(self, state):
         """Save state. Where the disk is full, the state saved before stays, with a warning."""
         self._saved_at = time.monotonic()
+        self._write({"key": self.key, "state": state})
+
+    def save_result(self, result):
+        """Save what a training that has ended returned, in place of its state."""
+        self._write({"key": self.key, "result": result})
+
+    def _write(self, content):
         try:
             with whole(self.path) as temporary:
-                torch.save({"key": self.key, "state": state}, temporary)
+                torch.save(content, temporary)
         except (OSError, RuntimeError) as error:  # the second is PyTorch's, of a full disk
             print(f"warning: {self.path}: not saved: {error}", file=sys.stderr, flush=True)
+
+    def _read(self, device):
+        """(what was saved, None), or ({}, why it can't be used)."""
+        if not self.path.exists():
+            return {}, None
+        content = io.BytesIO(self.path.read_bytes())
+        # PyTorch checks no sum. What it and zipfile raise of damaged bytes is of any kind, and
+        # none of it may end a training that can start from the beginning.
+        try:
+            with zipfile.ZipFile(content) as archive:
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(f"bad CRC-32 of {damaged}")
+            content.seek(0)
+            found = torch.load(content, map_location=device, weights_only=True)
+            key = found["key"]
+        except Exception as error:
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            return {}, f"damaged, or not of a training ({reason[:200]})"
+        if key != self.key:
+            return {}, "of other settings, data or code"
+        return found, None
 
     def is_due(self):
         """Whether to save now."""
         return self.told_to_stop or time.monotonic() - self._saved_at >= self.every
 
-    def remove(self):
-        """Remove the state of a training that has ended."""
-        self.path.unlink(missing_ok=True)
-
 
 def hash_of(*parts):
-    """sha256, hexadecimal, of strings, arrays and the contents of paths, in order."""
+    """sha256, hexadecimal, of strings, arrays and the contents of paths, in order.
+
+    A file is read once, however often its path is among the parts.
+    """
+    files = {part: file_digest(part) for part in {p for p in parts if isinstance(p, Path)}}
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            with open(part, "rb") as file:
-                content = hashlib.file_digest(file, "sha256").digest()
+            content = files[part]
         else:
             content = hashlib.sha256(part.encode() if isinstance(part, str) else part).digest()
         digest.update(content)
     return digest.hexdigest()
+
+
+def file_digest(path):
+    """sha256 of a file's content, in binary."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def code_hash():
