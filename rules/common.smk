@@ -337,8 +337,8 @@ def digest_of(paths):
 # SLURM
 
 # On clusters with accounting, its answers go through slurm/bin/sacct, which says why.
-SLURM_BIN = str((HERE / "slurm/bin").absolute())
-if shutil.which("sacct") and SLURM_BIN not in os.get_exec_path():
+SLURM_BIN = str((HERE / "slurm/bin").resolve())
+if shutil.which("sacct") and SLURM_BIN not in map(os.path.realpath, os.get_exec_path()):
     os.environ.update(PATH=os.pathsep.join([SLURM_BIN, *os.get_exec_path()]))
 
 # Sources

@@ -7,7 +7,7 @@ worked in, before you start it again:
 
     python slurm/orphans.py            what there is
     python slurm/orphans.py --wait     waits until they have ended; what they made is kept
-    python slurm/orphans.py --cancel   cancels them; trainings will go on where they are
+    python slurm/orphans.py --cancel   cancels them; trainings will resume
 
 and then `snakemake --unlock`. Where a snakemake still runs, the jobs are its own.
 """
@@ -23,12 +23,20 @@ def jobs_of(folder):
     """[(SLURM job, state, what it is for)] of a folder's jobs that haven't ended."""
     # The name of a job is a UUID, the same for all of a snakemake; the comment names rule and
     # wildcards.
-    command = ["squeue", "--me", "--noheader", "--format=%A|%T|%k|%Z"]
-    done = subprocess.run(command, text=True, capture_output=True)
+    # A comment may hold any character, so it comes last.
+    command = ["squeue", "--me", "--noheader", "--format=%A|%T|%Z|%k"]
+    try:
+        done = subprocess.run(command, text=True, capture_output=True, errors="replace")
+    except OSError as error:
+        sys.exit(f"error: squeue: {error.strerror}; run this where SLURM's commands are on PATH")
     if done.returncode:
         sys.exit(f"error: squeue: {done.stderr.strip()}")
-    rows = [line.split("|") for line in done.stdout.splitlines()]
-    return [tuple(row[:3]) for row in rows if Path(row[3]) == folder]
+    rows = [line.split("|", 3) for line in done.stdout.splitlines()]
+    return [
+        (job, state, comment)
+        for job, state, place, comment in (row for row in rows if len(row) == 4)
+        if Path(place).resolve() == folder
+    ]
 
 
 def main(wait, cancel):
