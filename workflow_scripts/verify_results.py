@@ -76,9 +76,9 @@ def problem_of(found, expected):
         return "is missing"
     if isinstance(found, OSError):
         return f"can't be read: {found.strerror}"
-    if None in expected:
-        return "can't be verified: a sidecar has no sum of it"
-    return None if {found} == expected else "is not what its sidecar says"
+    if expected == {None}:
+        return "can't be verified: its sidecar has no sum of it"
+    return None if {found} == expected - {None} else "is not what its sidecar says"
 
 
 def unrecorded(sidecars):
