@@ -17,9 +17,9 @@ from cxr.tables import read_table
 
 
 def publish_net(checkpoint, onnx, summary, metrics, conversion, out):
+    description = read_description(checkpoint)
     with whole(out) as temporary:
         shutil.copyfile(checkpoint, temporary)
-    description = read_description(checkpoint)
     size = description["image_size"]
     record = description | {
         "input": {

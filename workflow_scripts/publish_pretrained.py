@@ -15,10 +15,11 @@ from cxr.tables import read_table
 
 
 def publish_pretrained(checkpoint, histories, out, history):
+    description = read_description(checkpoint)
     with whole(out) as temporary:
         shutil.copyfile(checkpoint, temporary)
     source = "trained by this workflow on ChestX-ray14; not Zech's CheXNet checkpoint"
-    write_record(out.with_suffix(".json"), out, read_description(checkpoint), source)
+    write_record(out.with_suffix(".json"), out, description, source)
     tables = [
         read_table(path, ["epoch", "val_loss"]).assign(phase=n)
         for n, path in enumerate(histories, start=1)

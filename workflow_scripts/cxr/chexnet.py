@@ -11,7 +11,15 @@ from types import SimpleNamespace
 import torch
 from torchvision.models import densenet
 
-from cxr.nets import NetError, create, load_strictly, rename_dotted
+from cxr.nets import (
+    NetError,
+    check_state,
+    create,
+    damage_named,
+    load_pickled,
+    load_strictly,
+    rename_dotted,
+)
 
 _LAYERS = {
     "torch.nn.modules.activation": ["ReLU", "Sigmoid"],
@@ -63,20 +71,16 @@ def load_densenet(path):
     The file holds the module, {"model": module}, or the module's state dict. Raises NetError if it
     asks for anything that is not allowed, or does not fit.
     """
-    try:
-        content = torch.load(
-            path, map_location="cpu", weights_only=False, pickle_module=_RESTRICTED_PICKLE
-        )
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise NetError(f"{path}: refused: {str(error).splitlines()[0]}") from error
+    content = load_pickled(path, weights_only=False, pickle_module=_RESTRICTED_PICKLE)
     if isinstance(content, dict) and "model" in content:
         content = content["model"]
     if isinstance(content, densenet.DenseNet):
-        content = content.state_dict()
+        with damage_named(path):
+            content = content.state_dict()
     # The classifier may be Sequential(Linear, Sigmoid): its first layer gives the logits.
     state = isinstance(content, dict) and {
         str(name).replace("classifier.0.", "classifier."): tensor
-        for name, tensor in rename_dotted(content).items()
+        for name, tensor in content.items()
     }
     head = state and state.get("classifier.weight")
     if not isinstance(head, torch.Tensor) or head.shape[-1] not in ARCHITECTURES:
@@ -84,9 +88,10 @@ def load_densenet(path):
             f"{path}: expected a DenseNet121 or 201 (the module, {{'model': module}} or its "
             f"weights), found {type(content).__name__}"
         )
+    check_state(state, path)
     architecture = ARCHITECTURES[head.shape[-1]]
     net = create(architecture, len(head))
-    load_strictly(net, state, path)
+    load_strictly(net, rename_dotted(state), path)
     return net, architecture
 
 

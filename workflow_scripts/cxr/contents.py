@@ -16,9 +16,11 @@ HEAD = 4096  # bytes that tell what a file is
 GZIP, ZIP, HTML = "gzip", "zip", "an HTML or XML page"
 UTF_16 = "UTF-16 or UTF-32 text"
 LOCK = "Excel's lock file"
+LFS = "a Git LFS pointer, not the file that it stands for"
 ADVICE = {
     LOCK: "give the workbook without ~$, saved as 'CSV UTF-8'",
     HTML: "open it in a browser to see what the server says, then download the file again",
+    LFS: "run `git lfs pull`, or download the file from where it is",
     UTF_16: "save it as UTF-8 (Excel: 'CSV UTF-8')",
 }
 _STARTS = (
@@ -26,7 +28,7 @@ _STARTS = (
     (b"PK\x03\x04", ZIP),
     (b"PK\x05\x06", ZIP),
     (b"\xd0\xcf\x11\xe0", "an old or encrypted Office document"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file that it stands for"),
+    (b"version https://git-lfs", LFS),
     (b"/annex/objects/", "a git-annex pointer, not the file that it stands for"),
     (b"\x00\x05\x16\x07", "a macOS companion file (._NAME)"),
     (b"%PDF", "a PDF"),
@@ -60,6 +62,8 @@ def what_it_is(content):
     if content.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         return HTML
     head = content[:HEAD]
+    if head[257:262] == b"ustar":
+        return "a tar archive"
     if not head.strip(b"\x00"):
         return "zeros: an unfinished download or a damaged disk"
     if len(head) > 3 and (not any(head[1::2]) or not any(head[::2])):
@@ -76,6 +80,14 @@ def what_is(path):
 def is_lock(path):
     """Whether a file is what Excel lays beside a workbook that is open."""
     return Path(path).name.startswith("~$")
+
+
+def refuse_other(path, expected):
+    """Raise InputError if a binary file is plainly something else: a page, a pointer, cut to 0."""
+    if (kind := what_is(path)) not in (None, ZIP):
+        raise InputError(
+            f"{path}: found {kind}, expected {expected}; {ADVICE.get(kind, 'download it again')}"
+        )
 
 
 def read_text(path, expected):

@@ -4,8 +4,9 @@ import hashlib
 import json
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from cxr.contents import refuse_other
 from cxr.files import write_whole
 from cxr.logs import InputError
 
@@ -22,11 +23,34 @@ def write_record(path, net_path, description, source):
 
 
 def read_description(path):
-    """The description stored with the weights at path. Raises NetError if there is none."""
-    with safe_open(path, framework="numpy") as file:
-        metadata = file.metadata() or {}
+    """The description stored with the weights at path.
+
+    Raises NetError if there is none, and InputError if the file is damaged or something else.
+    """
+    refuse_other(path, "a net as .safetensors")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise NetError(
+            f"{path}: found a cut or damaged file ({error}), expected a net as .safetensors; "
+            "get it again, or delete it so that the workflow makes it"
+        ) from error
     if "net" not in metadata:
         raise NetError(
             f"{path}: no description of the net in its metadata; not written by this workflow"
         )
-    return json.loads(metadata["net"])
+    return parse_description(path, metadata["net"])
+
+
+def parse_description(path, text):
+    """A net's description from its JSON. Raises NetError unless it says what every net's does."""
+    kinds = {"architecture": str, "outputs": list, "image_size": int}
+    try:
+        description = json.loads(text)
+        wrong = [key for key, kind in kinds.items() if not isinstance(description[key], kind)]
+    except (ValueError, KeyError, TypeError) as error:
+        wrong = [str(error)]
+    if wrong or not all(isinstance(name, str) for name in description["outputs"]):
+        raise NetError(f"{path}: damaged description of the net: {(wrong or ['outputs'])[0]}")
+    return description

@@ -4,8 +4,11 @@ A net is stored as safetensors: the state dict, and one metadata entry `net`, a 
 (architecture, outputs in order, ...). Nothing is pickled.
 """
 
+import hashlib
 import json
 import re
+import zipfile
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
+from cxr.contents import ZIP, refuse_other, what_is
 from cxr.descriptions import NetError, read_description
 from cxr.files import write_whole
 from cxr.images import IMAGENET_MEAN, IMAGENET_STD
@@ -102,7 +106,7 @@ def load_net(path):
     """Load a stored net: (net in eval mode, description). Raises NetError on a mismatch."""
     description = read_description(path)
     net = create(description["architecture"], len(description["outputs"]))
-    with safe_open(path, framework="pt") as file:
+    with damage_named(path), safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}
     load_strictly(net, state, Path(path))
     return net.eval(), description
@@ -110,10 +114,71 @@ def load_net(path):
 
 def load_strictly(net, state, path):
     """Load a state dict that has to fit to the last tensor; NetError names what doesn't."""
+    types = {name: tensor.dtype for name, tensor in net.state_dict().items()}
+    for name, tensor in state.items():
+        if tensor.is_floating_point() != types.get(name, tensor.dtype).is_floating_point:
+            raise NetError(f"{path}: {name} is of {tensor.dtype}, expected {types[name]}")
+        if not tensor.isfinite().all():
+            raise NetError(
+                f"{path}: {name} holds values that are no finite numbers; the file is damaged, or "
+                "its training failed"
+            )
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
         raise NetError(f"{path}: {' '.join(str(error).split())[:300]}") from error
+
+
+@contextmanager
+def damage_named(path):
+    """Turn whatever reading a damaged checkpoint raises into a NetError that names the file."""
+    try:
+        yield
+    except NetError:
+        raise
+    # A pickle is a program: its damaged bytes raise any exception that there is.
+    except Exception as error:
+        first = next(iter(str(error).splitlines()), "")[:200]
+        raise NetError(
+            f"{path}: found a cut or damaged checkpoint ({type(error).__name__}: {first}); "
+            "get it again: the configuration's sources name where from, and its sum"
+        ) from error
+
+
+def load_pickled(path, **options):
+    """What torch.load finds in a checkpoint (.pth, .pt), on the CPU; options: torch.load's.
+
+    Raises InputError, in one line, for a file that is cut, damaged or something else. The sums
+    inside a zip layout, which torch doesn't look at, are checked; older layouts have none.
+    """
+    refuse_other(path, "a PyTorch checkpoint")
+    with damage_named(path):
+        if what_is(path) == ZIP:
+            with zipfile.ZipFile(path) as members:
+                if bad := members.testzip():
+                    raise NetError(f"{path}: found a damaged checkpoint: wrong sum of {bad}")
+        return torch.load(path, map_location="cpu", **options)
+
+
+def check_named_sum(path):
+    """Raise NetError if a file NAME-SUM.pth, as torchvision calls its weights, has another sum."""
+    named = re.fullmatch(r".+-([0-9a-f]{8,64})", Path(path).stem)
+    if named:
+        found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        if not found.startswith(named[1]):
+            raise NetError(
+                f"{path}: its sha256 is {found}, expected {named[1]}... by its name; the file is "
+                "damaged: download it again"
+            )
+
+
+def check_state(content, path):
+    """Raise NetError unless content is a state dict: names and tensors."""
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(tensor, torch.Tensor)
+        for name, tensor in content.items()
+    ):
+        raise NetError(f"{path}: found a {type(content).__name__}, expected a dict of tensors")
 
 
 # torchvision's and Zech's DenseNet files have dots inside the names of a dense layer's parts.
@@ -130,5 +195,8 @@ def rename_dotted(state):
 def load_imagenet(path, architecture):
     """torchvision's ImageNet weights (1000 outputs) from the .pth file at path."""
     net = create(architecture, 1000)
-    load_strictly(net, rename_dotted(torch.load(path, weights_only=True)), path)
+    state = load_pickled(path, weights_only=True)
+    check_named_sum(path)
+    check_state(state, path)
+    load_strictly(net, rename_dotted(state), path)
     return net
