@@ -1,15 +1,20 @@
 """Nets: kept output neurons, frozen layers, stored and loaded to the bit."""
 
+import gzip
+import hashlib
+
 import pytest
 
 torch = pytest.importorskip("torch")
 from build_net import build_net  # noqa: E402
 from cxr.chestxray14 import FINDINGS, LABELS  # noqa: E402
 from cxr.covid19 import CLASSES  # noqa: E402
+from cxr.logs import InputError  # noqa: E402
 from cxr.nets import (  # noqa: E402
     NetError,
     create,
     freeze_all_but_output_layer,
+    load_imagenet,
     load_net,
     output_layer,
     save_net,
@@ -113,3 +118,72 @@ def test_freezing_leaves_the_output_layer():
     freeze_all_but_output_layer(net)
     trainable = [name for name, parameter in net.named_parameters() if parameter.requires_grad]
     assert trainable == ["classifier.weight", "classifier.bias"]
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """A whole state dict of squeezenet1_1 as .pth."""
+    path = tmp_path_factory.mktemp("weights") / "net.pth"
+    torch.save(create("squeezenet1_1", 1000).state_dict(), path)
+    return path.read_bytes()
+
+
+def one_bit(content):
+    place = len(content) // 2
+    return content[:place] + bytes([content[place] ^ 64]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("name", ["net.pth", "net.safetensors"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda whole: b"", "an empty file"),
+        (lambda whole: b"<!DOCTYPE html><title>404</title>", "an HTML"),
+        (lambda whole: b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+        (gzip.compress, "found gzip"),
+        (lambda whole: b"\0" * 5000, "zeros"),
+        (lambda whole: "weights".encode("utf-16"), "UTF-16"),
+        (lambda whole: whole[: len(whole) // 2], "cut or damaged"),
+        (lambda whole: b"Not Found", "cut or damaged"),
+    ],
+    ids=["empty", "HTML", "LFS pointer", "gzip", "zeros", "UTF-16", "cut", "text"],
+)
+def test_what_is_no_checkpoint_is_named(tmp_path, weights, name, damage, message):
+    if name.endswith(".safetensors"):
+        store(tmp_path / name, "squeezenet1_1", CLASSES)
+        weights = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(damage(weights))
+    out = tmp_path / "out.safetensors"
+    with pytest.raises(InputError, match=message) as caught:
+        build_net("squeezenet1_1", list(CLASSES), 64, 0, out, start=tmp_path / name)
+    assert str(tmp_path / name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not out.exists()
+
+
+def test_one_bit_of_a_weight_is_found_where_there_is_a_sum(tmp_path, weights):
+    (tmp_path / "net.pth").write_bytes(one_bit(weights))
+    with pytest.raises(NetError, match=r"net\.pth: found a .*damaged checkpoint"):
+        load_imagenet(tmp_path / "net.pth", "squeezenet1_1")
+    digest = hashlib.sha256(weights).hexdigest()
+    (tmp_path / f"net-{digest[:8]}.pth").write_bytes(weights)
+    load_imagenet(tmp_path / f"net-{digest[:8]}.pth", "squeezenet1_1")
+    (tmp_path / "net-0a1b2c3d.pth").write_bytes(weights)
+    with pytest.raises(NetError, match=r"expected 0a1b2c3d\.\.\. by its name"):
+        load_imagenet(tmp_path / "net-0a1b2c3d.pth", "squeezenet1_1")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda state: [1], "found a list, expected a dict of tensors"),
+        (lambda state: {"net": state}, "found a dict, expected a dict of tensors"),
+        (lambda state: state | {"classifier.1.bias": torch.full([1000], torch.nan)}, "no finite"),
+        (lambda state: state | {"classifier.1.bias": torch.zeros(1000, dtype=int)}, "torch.int64"),
+    ],
+)
+def test_weights_that_are_none_are_refused(tmp_path, change, message):
+    state = create("squeezenet1_1", 1000).state_dict()
+    torch.save(change(state), tmp_path / "net.pth")
+    with pytest.raises(NetError, match=message):
+        load_imagenet(tmp_path / "net.pth", "squeezenet1_1")

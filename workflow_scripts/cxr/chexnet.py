@@ -6,6 +6,7 @@ so the unpickler here looks up the names below and no others.
 """
 
 import pickle
+import pickletools
 from types import SimpleNamespace
 
 import torch
@@ -47,6 +48,23 @@ ALLOWED = {
 
 class RestrictedUnpickler(pickle.Unpickler):
     """An unpickler that can look up ALLOWED names alone, so that nothing else can be called."""
+
+    def __init__(self, file, **options):
+        super().__init__(file, **options)
+        self._file = file
+
+    def load(self):
+        """Load the next pickle; UnpicklingError for one that would fill the memory with nothing.
+
+        The unpickler keeps a list as long as the largest number of an object, and one flipped bit
+        makes that 4 thousand million. Whole pickles number their objects from 0 on.
+        """
+        start = self._file.tell()
+        for n, (operation, number, _) in enumerate(pickletools.genops(self._file)):
+            if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and number > n:
+                raise pickle.UnpicklingError(f"it numbers object {n} as {number}")
+        self._file.seek(start)
+        return super().load()
 
     def find_class(self, module, name):
         if (module, name) not in ALLOWED:
