@@ -55,6 +55,7 @@ def test_both_versions_read_alike(tmp_path, ending):
         ([ROWS[2].replace("Pneumonia", "No Finding|Mass")], "'No Finding' or findings"),
         ([ROWS[2].replace(",2,", ",,")], "line 2, '00000002_000.png': found '' in .*'Patient ID'"),
         ([ROWS[2].replace(",2,", ",NaN,")], "found 'NaN' in the column 'Patient ID'"),
+        ([*ROWS[:2], ROWS[2].replace(",2,", ",inf,")], "patient 'inf' of image 00000002_000.png"),
         ([ROWS[0], ROWS[2][:30]], "line 3, '00000002_000.png': found 4 fields, expected 11"),
     ],
 )
@@ -65,7 +66,7 @@ def test_mistakes_are_named(tmp_path, rows, message):
 
 @pytest.mark.parametrize(
     ("written", "patients"),
-    [(["1", "001", "2.0"], [1, 1, 2]), (["1", "A7", "001"], ["1", "A7", "001"])],
+    [(["1", "001", "2.0"], [1, 1, 2]), (["1", "A7", "B001"], ["1", "A7", "B001"])],
 )
 def test_patients_are_numbers_where_all_are(tmp_path, written, patients):
     rows = [

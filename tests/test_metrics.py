@@ -27,7 +27,7 @@ TABLE_2 = np.array([[60, 0, 0], [0, 60, 0], [1, 0, 59]])
 
 def predictions(counts):
     rows = [
-        (f"{true}{number}", true, predicted)
+        (f"{true}{number}{predicted}", true, predicted)
         for i, true in enumerate(CLASSES)
         for j, predicted in enumerate(CLASSES)
         for number in range(counts[i][j])
@@ -201,6 +201,9 @@ def test_last_phase_and_edited_images_count(tmp_path, name):
     [
         ({"class": "flu"}, "line 2, .*'flu' in the column 'class', expected one of"),
         ({"covid19": np.nan}, "'' in the column 'covid19', expected a number"),
+        ({"image": "a.png"}, "found 'a.png' twice"),
+        ({"phase": ["two", *[2] * 179]}, "phases that are no whole numbers"),
+        ({"version": ["editet", *["edited"] * 179]}, "1 to 179 images in a phase and version"),
     ],
 )
 def test_bad_predictions_are_refused(tmp_path, change, message):

@@ -86,6 +86,7 @@ def test_readable_tables_read_alike(tmp_path, content):
         (gzip.compress(PLAIN.encode())[:-9], "cut or damaged gzip"),
         (gzip.compress(b"<html>"), "unpacked: found an HTML"),
         ("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 9\n", "Git LFS pointer"),
+        ('{"message": "Not Found"}', "found JSON"),
         (b"%PDF-1.4", "a PDF"),
         (b"\xd0\xcf\x11\xe0" * 9, "Office"),
         (PLAIN.replace("b.png", '"b.png'), "line 3: found a quote"),

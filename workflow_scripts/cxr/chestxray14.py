@@ -54,12 +54,22 @@ def read_labels(path):
                 "or findings"
             )
     found = findings.str.get_dummies("|").reindex(columns=LABELS, fill_value=0)
-    patients = as_numbers(table["Patient ID"])
+    patients = as_numbers(path, images, table["Patient ID"])
     return pd.concat([images.rename("image"), patients.rename("patient_id"), found], axis=1)
 
 
-def as_numbers(patients):
-    """Patient IDs as whole numbers, so that 7, 007 and 7.0 are one; as text where one isn't."""
+def as_numbers(path, images, patients):
+    """Patient IDs as whole numbers, so that 7, 007 and 7.0 are one; as text where most are none.
+
+    Raises InputError for one that isn't where most are.
+    """
     numbers = pd.to_numeric(patients, errors="coerce")
-    whole = ((numbers % 1 == 0) & (numbers.abs() < 2**53)).all()
-    return numbers.astype(int) if whole else patients.str.strip()
+    whole = (numbers % 1 == 0) & (numbers.abs() < 2**53)
+    if whole.all():
+        return numbers.astype(int)
+    if whole.mean() > 0.5:
+        raise InputError(
+            f"{path}: found the patient {patients[~whole].iloc[0]!r} of image "
+            f"{images[~whole].iloc[0]}, expected a whole number as in most other rows"
+        )
+    return patients.str.strip()

@@ -167,6 +167,8 @@ def read_rows(path, columns=(), rename=None):
     there twice, a row of another length than the header, and what read_text refuses.
     """
     text = read_text(path, _expected(columns))
+    if text.lstrip().startswith(("{", "[")):
+        raise InputError(f"{path}: found JSON, expected {_expected(columns)}; get it again")
     found, rows = _split_fields(path, text, ",")
     names = _names(found, rename)
     for separator in ";\t":

@@ -7,15 +7,31 @@ from sklearn.metrics import confusion_matrix, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
 from cxr.covid19 import CLASSES
+from cxr.logs import InputError
 from cxr.tables import read_table
 
 BOOTSTRAP_SAMPLES = 2000
 
 
 def read_predictions(path):
-    """Read predictions; InputError if a column is missing, a class unknown or a value no number."""
+    """Read predictions: image, class, predicted, a number per class; perhaps phase and version.
+
+    Raises InputError if a column is missing, a class unknown, a value no number, or if an image is
+    twice in a phase and version, or they have unequal numbers of images.
+    """
     classes = {"class": CLASSES, "predicted": CLASSES}
-    return read_table(path, filled=["image"], numbers=CLASSES, choices=classes)
+    table = read_table(path, filled=["image"], numbers=CLASSES, choices=classes, text=["version"])
+    if "phase" in table and not pd.api.types.is_integer_dtype(table.phase):
+        raise InputError(f"{path}: found phases that are no whole numbers, expected 1, 2, ...")
+    parts = [name for name in ("phase", "version") if name in table]
+    if (twice := table.duplicated([*parts, "image"])).any():
+        raise InputError(f"{path}: found {table.image[twice].iloc[0]!r} twice, expected it once")
+    if parts and (n := table.groupby(parts).size()).nunique() > 1:
+        raise InputError(
+            f"{path}: found {n.min()} to {n.max()} images in a phase and version, expected equally "
+            "many in each; is the file cut?"
+        )
+    return table
 
 
 def final_predictions(table, version="edited"):
