@@ -105,7 +105,10 @@ def save_net(path, net, description):
 def load_net(path):
     """Load a stored net: (net in eval mode, description). Raises NetError on a mismatch."""
     description = read_description(path)
-    net = create(description["architecture"], len(description["outputs"]))
+    try:
+        net = create(description["architecture"], len(description["outputs"]))
+    except NetError as error:
+        raise NetError(f"{path}: {error}") from error
     with damage_named(path), safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}
     load_strictly(net, state, Path(path))
@@ -138,9 +141,11 @@ def damage_named(path):
         raise
     # A pickle is a program: its damaged bytes raise any exception that there is.
     except Exception as error:
-        first = next(iter(str(error).splitlines()), "")[:200]
+        said = next(iter(str(error).splitlines()), "")[:200]
+        if "weights_only" in said:  # torch's advice to load it without its checks
+            said = "no pickle of tensors"
         raise NetError(
-            f"{path}: found a cut or damaged checkpoint ({type(error).__name__}: {first}); "
+            f"{path}: found a cut or damaged checkpoint ({type(error).__name__}: {said}); "
             "get it again: the configuration's sources name where from, and its sum"
         ) from error
 
