@@ -9,6 +9,7 @@ from cxr.arrays import save_images  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.nets import create, save_net  # noqa: E402
 from evaluate_findings import evaluate_findings  # noqa: E402
+from torch import nn  # noqa: E402
 
 
 @pytest.fixture
@@ -44,3 +45,19 @@ def test_weights_that_know_nothing_are_refused(evaluated):
     with pytest.raises(InputError, match=r"mean AUROC 0\.\d+ on 40 test images, expected at least"):
         evaluate_findings(**evaluated, least_auroc=0.9)
     assert not evaluated["out"].exists()
+
+
+def test_no_finding_is_not_in_the_mean_that_weights_are_refused_by(evaluated, monkeypatch):
+    """A net that is right about No Finding, and about no finding."""
+    table = pd.read_csv(evaluated["split"]).rename(columns={"Hernia": "No Finding"})
+    table["No Finding"] = 1 - table["Mass"]
+    table.to_csv(evaluated["split"], index=False)
+    outputs = ["Mass", "No Finding"]
+    test = table[table.split == "test"]
+    logits = test[["No Finding", "No Finding"]].to_numpy(float)
+    monkeypatch.setattr(
+        "evaluate_findings.load_net", lambda _: (nn.Identity(), {"outputs": outputs})
+    )
+    monkeypatch.setattr("evaluate_findings.predict_logits", lambda *_: logits)
+    with pytest.raises(InputError, match=r"mean AUROC 0\.000 on 40 test images"):
+        evaluate_findings(**evaluated, least_auroc=0.4)

@@ -3,13 +3,15 @@
 Writes published.csv: study, accuracy, f1 (mean of the classes), recall and precision of COVID-19,
 on other splits and partly other data, so that differences between rows prove little; and
 aurocs.csv: finding, positive and n of our test images, the AUROC of each of our nets with
-ChestX-ray14's findings, and the published ones.
+ChestX-ray14's findings, and the published ones. Its last row, mean, is over the findings for which
+every column has an AUROC, so that columns can be compared; No Finding does not count.
 """
 
 import json
 from pathlib import Path
 
 import pandas as pd
+from cxr.chestxray14 import NO_FINDING
 from cxr.files import write_table
 from cxr.logs import pair, parser, user_errors
 
@@ -34,7 +36,8 @@ def compare_published(results, nets, aurocs, published, out):
     table = pd.concat(tables, axis=1).reset_index()
     for name, values in published["aurocs"].items():
         table[name] = table.finding.map(values)
-    means = table.drop(columns=["finding", "positive", "n"]).mean()
+    shared = table[table.finding != NO_FINDING].drop(columns=["finding", "positive"]).dropna()
+    means = shared.drop(columns="n").mean()
     mean = {"finding": "mean", "positive": None, "n": table.n.max()} | means.to_dict()
     write_table(out / "aurocs.csv", pd.concat([table, pd.DataFrame([mean])]))
 
