@@ -651,6 +651,7 @@ EVIDENCE = sorted(
 )
 PREDICTIONS = {net: f"results/{net}/predictions.csv" for net in config["nets"]}
 HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
+UNEDITED = ("train", "val", "test_unedited")  # the COVID-19 images as they were read
 # The files that each audit_NAME.py is given, by option.
 AUDITS = {
     "patients": {
@@ -662,8 +663,11 @@ AUDITS = {
         "histories": [
             path for net in config["nets"] for path in of_phases(net, "history.csv")
         ],
-        "augmented": [f"{COVID19}/augmented/{split}.csv" for split in ("train", "val")],
+        "train": f"{COVID19}/augmented/train.csv",
+        "val": f"{COVID19}/augmented/val.csv",
         "split": f"{COVID19}/split.csv",
+        "pairs": "results/audits/pretraining.csv",
+        "chestxray14": "results/data/chestxray14/split.csv",
     },
     "duplicates": {
         "duplicates": f"{COVID19}/duplicates.csv",
@@ -676,20 +680,25 @@ AUDITS = {
     },
     "pretraining": {
         "chestxray14": archives(),
-        "covid19": [
-            f"{COVID19}/{split}.npy" for split in ("train", "val", "test_unedited")
-        ],
+        "chestxray14_tables": tables_of(archives()),
+        "covid19": [f"{COVID19}/{name}.npy" for name in UNEDITED],
+        "covid19_tables": [f"{COVID19}/{name}.csv" for name in UNEDITED],
     },
     "nuisance": {
         "manifest": f"{COVID19}/manifest.csv",
         "train": f"{COVID19}/train.npy",
+        "train_table": f"{COVID19}/train.csv",
         "val": f"{COVID19}/val.npy",
+        "val_table": f"{COVID19}/val.csv",
         "test": f"{COVID19}/test_unedited.npy",
+        "test_table": f"{COVID19}/test_unedited.csv",
     },
     "regions": {
         "nets": last_checkpoints(),
         "train": f"{COVID19}/train.npy",
+        "train_table": f"{COVID19}/train.csv",
         "images": f"{COVID19}/test_edited.npy",
+        "images_table": f"{COVID19}/test_edited.csv",
     },
     "text": {"text_boxes": f"{COVID19}/text_boxes.csv", "predictions": PREDICTIONS},
     "relevance": {
@@ -699,15 +708,32 @@ AUDITS = {
     "adults": {
         "nets": last_checkpoints(),
         "images": archives(),
+        "tables": tables_of(archives()),
         "split": "results/data/chestxray14/split.csv",
+        "labels": f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
+        "pairs": "results/audits/pretraining.csv",
+        "covid19": f"{COVID19}/split.csv",
     },
 }
 SEED = {"seed": config["seed"]}
+# Where each net's pretraining on ChestX-ray14 was done: if elsewhere, its split is not known.
+PRETRAINING = {
+    "pretraining": {
+        name: (
+            "here"
+            if net["start"] in TRAINED
+            else "elsewhere" if net["start"] in LOADED else "none"
+        )
+        for name, net in config["nets"].items()
+    }
+}
 AUDIT_SETTINGS = {
-    "pretraining": config["covid19"]["duplicates"],
+    "selection": PRETRAINING,
+    "pretraining": config["covid19"]["duplicates"]
+    | {"same_picture": config["audits"]["same_picture"]},
     "nuisance": SEED,
     "regions": SEED,
     "text": SEED,
     "relevance": SEED,
-    "adults": SEED | {"most": config["audits"]["adults"]},
+    "adults": SEED | PRETRAINING | {"most": config["audits"]["adults"]},
 }

@@ -9,6 +9,7 @@ rule count_images:
         manifest="results/downloads/covid19.csv",
         covid19="results/data/covid19/split.csv",
         augmented="results/data/covid19/augmented/train.csv",
+        pairs="results/audits/pretraining.csv",
         env=environment("torch"),
     output:
         report(
@@ -28,7 +29,8 @@ rule count_images:
         "Counting images beside the paper's numbers"
     shell:
         "{params.run} --chestxray14 {input.chestxray14}"
-        " --archives {input.archives} --duplicates {input.duplicates} --manifest {input.manifest} --covid19 {input.covid19} --augmented {input.augmented}"
+        " --archives {input.archives} --duplicates {input.duplicates} --manifest {input.manifest}"
+        " --covid19 {input.covid19} --augmented {input.augmented} --pairs {input.pairs}"
         " --paper {params.paper} --out {output} &> {log}"
 
 

@@ -326,7 +326,8 @@ def test_no_audit_is_skipped(study):
     scripts = ROOT.glob("workflow_scripts/audit_*.py")
     assert {row["audit"] for row in rows} == {path.stem.removeprefix("audit_") for path in scripts}
     gates = {row["audit"]: row["gate"] for row in rows}
-    assert gates["patients"] == gates["selection"] == "pass"
+    assert gates["selection"] == "pass"
+    assert gates["patients"] == "report", "most patients of the COVID-19 images are not known"
     for name in gates:
         assert (study / f"results/audits/{name}.svg").stat().st_size
 

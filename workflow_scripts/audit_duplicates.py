@@ -1,51 +1,39 @@
 """Audit: duplicates across splits and classes, and the scores without them.
 
-Writes the pairs with the splits of both, and in OUT.scores.csv each net's accuracy on the edited
-test images, of all and of those that have no duplicate in train or val.
+Writes the pairs of images that are used, with the splits of both, and in OUT.scores.csv each net's
+accuracy on the edited test images, of all and of those that have no duplicate in train or val.
+Without --duplicates it says that it can't know.
 """
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from cxr.audits import plot_intervals, save_audit
-from cxr.covid19 import read_image_table
+from cxr.audits import plot_intervals, save_audit, span
 from cxr.files import write_table
 from cxr.logs import pair, parser, user_errors
 from cxr.metrics import final_predictions, proportion_interval, read_predictions
+from cxr.overlaps import used_duplicates
+
+PAIRS = ["image", "duplicate", "class", "duplicate_class", "split", "duplicate_split"]
+SCORES = ["net", "images", "accuracy", "accuracy_low", "accuracy_high", "n"]
 
 
-def audit_duplicates(duplicates, split, predictions, out):
-    pairs = read_image_table(duplicates, ["duplicate", "class", "duplicate_class"])
-    split_of = read_image_table(split, ["split"]).set_index("image").split
-    pairs["split"] = pairs.image.map(split_of)
-    pairs["duplicate_split"] = pairs.duplicate.map(split_of)
-    used = pairs[(pairs.split != "excluded") & (pairs.duplicate_split != "excluded")]
+def audit_duplicates(split, predictions, out, duplicates=None):
+    used = used_duplicates(duplicates, split) if duplicates else pd.DataFrame(columns=PAIRS)
     across = used[used.split != used.duplicate_split]
-    classes = int((used["class"] != used.duplicate_class).sum())
-    seen = {
-        image
-        for row in across.itertuples()
-        for image, where in ((row.image, row.split), (row.duplicate, row.duplicate_split))
-        if where == "test"
-    }
-    rows = []
-    for net, path in predictions.items():
-        table = final_predictions(read_predictions(path))
-        for name, part in (("all", table), ("without", table[~table.image.isin(seen)])):
-            right = int((part["class"] == part.predicted).sum())
-            low, high = proportion_interval(right, len(part))
-            rows.append((net, name, right / len(part), low, high, len(part)))
-    columns = ["net", "images", "accuracy", "accuracy_low", "accuracy_high", "n"]
-    scores = pd.DataFrame(rows, columns=columns)
-    change = scores[scores.images == "without"].accuracy.to_numpy()
-    change = change - scores[scores.images == "all"].accuracy.to_numpy()
-    result = (
-        f"{len(across)} of {len(used)} pairs of duplicates lie across splits, {classes} across "
-        f"classes; without the {len(seen)} test images concerned accuracies change by "
-        f"{change.min():+.3f} to {change.max():+.3f}"
+    seen = set(across.image[across.split == "test"])
+    seen |= set(across.duplicate[across.duplicate_split == "test"])
+    scores = pd.DataFrame(
+        [row for net, path in predictions.items() for row in scores_of(net, path, seen)],
+        columns=SCORES,
     )
     write_table(out.with_suffix(".scores.csv"), scores)
-    save_audit(out, pairs, result, "report" if len(across) or classes else "pass")
+    if duplicates:
+        save_audit(out, used, *describe(used, across, scores))
+    else:
+        result = "no table of duplicates was given, so that whether there are any can't be said"
+        save_audit(out, used, result, "report")
     plot_intervals(
         out.with_suffix(".svg"),
         scores.net + ", " + scores.images.map({"all": "all images", "without": "no duplicates"}),
@@ -56,9 +44,35 @@ def audit_duplicates(duplicates, split, predictions, out):
     )
 
 
+def scores_of(net, path, seen):
+    """Rows of SCORES of a net: all test images, and those that are not in seen."""
+    table = final_predictions(read_predictions(path))
+    for name, part in (("all", table), ("without", table[~table.image.isin(seen)])):
+        right = int((part["class"] == part.predicted).sum())
+        accuracy = right / len(part) if len(part) else np.nan
+        yield net, name, accuracy, *proportion_interval(right, len(part)), len(part)
+
+
+def describe(used, across, scores):
+    """Result and gate."""
+    classes = int((used["class"] != used.duplicate_class).sum())
+    by_net = scores.set_index("net")
+    tested, without = (by_net[by_net.images == name] for name in ("all", "without"))
+    n, n_left = tested.n.max(), without.n.min()
+    result = (
+        f"{len(across)} of {len(used)} pairs of duplicates lie across splits, {classes} across "
+        f"classes; {n - n_left} of {n} test images have a duplicate in train or val"
+    )
+    if not n_left:
+        return f"{result}; what the accuracy is without them can't be said, none is left", "report"
+    change = without.accuracy - tested.accuracy
+    result += f"; on the {n_left} others accuracies differ by {span(change, '{:+.3f}')}"
+    return result, "report" if len(across) or classes else "pass"
+
+
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--duplicates", type=Path, required=True, help="of find_duplicates")
+    arguments.add_argument("--duplicates", type=Path, help="of find_duplicates")
     arguments.add_argument("--split", type=Path, required=True)
     arguments.add_argument(
         "--predictions", type=pair(Path), nargs="+", required=True, metavar="NET=CSV"

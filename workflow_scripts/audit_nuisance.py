@@ -9,44 +9,68 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_images
+from cxr.arrays import open_all
 from cxr.audits import linear_model, lungs, plot_intervals, save_audit
 from cxr.covid19 import CLASSES
-from cxr.logs import parser, user_errors
+from cxr.logs import InputError, parser, user_errors
 from cxr.metrics import proportion_interval
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import recall_score
 
 THUMBNAIL, STRIP = 16, 0.05  # pixels; share of the width
 
 
-def audit_nuisance(manifest, train, val, test, seed, out):
+COLUMNS = ["from", "balanced_accuracy", "accuracy_low", "accuracy_high", "n"]
+
+
+def audit_nuisance(manifest, train, train_table, val, val_table, test, test_table, seed, out):
     files = pd.read_csv(manifest, keep_default_na=False).set_index("image")
-    learnt, tried = [features(files, *paths) for paths in ((train, val), (test,))]
+    learnt = features(manifest, files, (train, val), (train_table, val_table))
+    tried = features(manifest, files, (test,), (test_table,))
+    n_classes = len(set(tried[1]))
     rows = []
-    for name, values in learnt[0].items():
-        guessed = linear_model(seed).fit(values, learnt[1]).predict(tried[0][name])
-        right = int((guessed == tried[1]).sum())
-        score = balanced_accuracy_score(tried[1], guessed)
-        rows.append((name, score, *proportion_interval(right, len(guessed)), len(guessed)))
-    columns = ["from", "balanced_accuracy", "accuracy_low", "accuracy_high", "n"]
-    table = pd.DataFrame(rows, columns=columns)
-    best = table.loc[table.balanced_accuracy.idxmax()]
-    result = (
-        f"from the {best['from']} alone a linear model has {best.balanced_accuracy:.0%} of the "
-        f"test images right (balanced; chance {1 / len(CLASSES):.0%})"
-    )
-    save_audit(out, table, result, "report")
+    if len(set(learnt[1])) > 1 and n_classes:
+        for name, values in learnt[0].items():
+            guessed = linear_model(seed).fit(values, learnt[1]).predict(tried[0][name])
+            right = int((guessed == tried[1]).sum())
+            score = recall_score(tried[1], guessed, average=None, labels=sorted(set(tried[1])))
+            interval = proportion_interval(right, len(guessed))
+            rows.append((name, score.mean(), *interval, len(guessed)))
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    save_audit(out, table, describe(table, learnt[1], tried[1]), "report")
     plot_intervals(
         out.with_suffix(".svg"), table["from"], table.balanced_accuracy, table.accuracy_low,
-        table.accuracy_high, "balanced accuracy without the lungs", (1 / len(CLASSES), "chance"),
+        table.accuracy_high, "balanced accuracy without the lungs",
+        (1 / max(n_classes, 1), "chance"),
     )  # fmt: skip
 
 
-def features(files, *paths):
+def describe(table, learnt, tried):
+    """Result. learnt, tried: classes of the images that models learn from and are tried on."""
+    classes = sorted(set(tried), key=CLASSES.index)
+    if table.empty:
+        return (
+            f"{len(learnt)} train and val images of {len(set(learnt))} classes and {len(tried)} "
+            "test images are too few for a linear model, so that whether anything but the lungs "
+            "tells the class can't be said"
+        )
+    best = table.loc[table.balanced_accuracy.idxmax()]
+    result = (
+        f"of {len(tried)} test images a linear model has {best.balanced_accuracy:.0%} right "
+        f"(mean over {len(classes)} classes; chance {1 / len(classes):.0%}) from the "
+        f"{best['from']} only, the best of {len(table)} kinds of input without lungs"
+    )
+    if missing := [name for name in CLASSES if name not in classes]:
+        result += f"; there is no test image of {' and '.join(missing)}"
+    return result
+
+
+def features(manifest, files, paths, tables):
     """{name: float (n, features)} of image sets, and the classes of their images."""
-    opened = [open_images(path) for path in paths]
+    opened = list(open_all(paths, tables))
     pixels = np.concatenate([array for array, _ in opened])
     table = pd.concat([rows for _, rows in opened])
+    if missing := sorted(set(table.image) - set(files.index)):
+        raise InputError(f"{manifest}: no row for image {missing[0]!r}")
     rows, size = files.loc[table.image], pixels.shape[1]
     outside = ~lungs(size)
     strip = np.ones((size, size), bool)
@@ -64,9 +88,11 @@ def features(files, *paths):
                 rows["mode"].isin(["1", "L", "I;16"]),
             ]
         ),
-        "histogram": np.stack([np.histogram(p[outside], bins, density=True)[0] for p in pixels]),
+        "histogram": np.array(
+            [np.histogram(p[outside], bins, density=True)[0] for p in pixels]
+        ).reshape(len(pixels), len(bins) - 1),
         "border": pixels[:, strip][:, :: max(1, strip.sum() // 512)].astype(float),
-        "thumbnail": blocks.reshape(shape).mean(axis=(2, 4)).reshape(len(pixels), -1),
+        "thumbnail": blocks.reshape(shape).mean(axis=(2, 4)).reshape(len(pixels), THUMBNAIL**2),
     }, table["class"].to_numpy()
 
 
@@ -75,6 +101,7 @@ if __name__ == "__main__":
     arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
     for name in ("train", "val", "test"):
         arguments.add_argument(f"--{name}", type=Path, required=True, help="images (.npy)")
+        arguments.add_argument(f"--{name}-table", type=Path, required=True, help="their CSV")
     arguments.add_argument("--seed", type=int, required=True)
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():

@@ -9,8 +9,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.audits import lungs, plot_intervals, save_audit
+from cxr.covid19 import CLASSES
 from cxr.logs import InputError, parser, user_errors
 from cxr.metrics import BOOTSTRAP_SAMPLES, interval
+
+COLUMNS = ["decision", "share_inside", "share_low", "share_high", "n"]
 
 
 def audit_relevance(relevance, table, seed, out):
@@ -28,18 +31,35 @@ def audit_relevance(relevance, table, seed, out):
     for name, shares in images.dropna(subset="share").groupby("class", sort=False).share:
         drawn = rng.choice(shares, (BOOTSTRAP_SAMPLES, len(shares))).mean(axis=1)
         rows.append((name, shares.mean(), *interval(drawn), len(shares)))
-    columns = ["decision", "share_inside", "share_low", "share_high", "n"]
-    found = pd.DataFrame(rows, columns=columns)
+    found = pd.DataFrame(rows, columns=COLUMNS)
     area = inside.mean()
-    by_class = ", ".join(f"{row.share_inside:.0%} for {row.decision}" for row in found.itertuples())
-    result = (
-        f"of the relevance for a decision, {by_class} lies in the lungs' {area:.0%} of the area"
-    )
-    save_audit(out, found, result, "report")
+    save_audit(out, found, describe(found, len(images), area), "report")
     plot_intervals(
         out.with_suffix(".svg"), found.decision, found.share_inside, found.share_low,
         found.share_high, "share of positive relevance inside the lungs", (area, "share of area"),
     )  # fmt: skip
+
+
+def describe(found, n, area):
+    """Result. n: images, also those without relevance for the decision."""
+    n_known = int(found.n.sum())
+    if not n_known:
+        return (
+            f"none of {n} test images has relevance that speaks for its decision, so that where it "
+            "lies can't be said"
+        )
+    by_class = ", ".join(
+        f"{row.share_inside:.0%} for {row.decision} (n = {row.n})" for row in found.itertuples()
+    )
+    result = (
+        f"of the relevance for a decision, on average {by_class} lies in the lungs (a central "
+        f"ellipse, {area:.0%} of the area)"
+    )
+    if n > n_known:
+        result += f"; {n - n_known} of {n} images have no relevance for their decision"
+    if missing := [name for name in CLASSES if name not in set(found.decision)]:
+        result += f"; of {' and '.join(missing)} nothing can be said"
+    return result
 
 
 if __name__ == "__main__":

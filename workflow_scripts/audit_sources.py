@@ -12,6 +12,7 @@ from cxr.audits import save_audit
 from cxr.covid19 import CLASSES, read_image_table
 from cxr.figures import save_figure
 from cxr.logs import parser, user_errors
+from cxr.overlaps import used_images
 from matplotlib import pyplot as plt
 from scipy.stats.contingency import association
 
@@ -19,30 +20,43 @@ SHOWN = 12  # sources with most images; the others are drawn as one
 
 
 def audit_sources(metadata, split, out):
-    table = read_image_table(metadata, ["class", "url"])
-    used = read_image_table(split, ["split"])
-    table = table[table.image.isin(used.image[used.split != "excluded"])]
-    table["source"] = [host(url) for url in table.url]
-    counts = pd.crosstab(table.source, table["class"]).reindex(columns=CLASSES, fill_value=0)
+    used = used_images(read_image_table(split, ["class", "split"]))
+    urls = read_image_table(metadata, ["url"]).set_index("image").url
+    sources = used.image.map(urls).fillna("").map(host).rename("source")
+    counts = pd.crosstab(sources, used["class"]).reindex(columns=CLASSES, fill_value=0)
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
+    shown = counts.rename(index={"": "unknown"})
+    save_audit(out, shown.reset_index(), describe(counts, len(used)), "report")
+    plot(out.with_suffix(".svg"), shown)
+
+
+def describe(counts, n):
+    """Result. counts: images by source (the unknown one is empty) and class."""
     known = counts.drop(index="", errors="ignore")
     known = known.loc[:, known.sum() > 0]
-    n_known, n = int(known.to_numpy().sum()), len(table)
+    n_known = int(known.to_numpy().sum())
     if not n_known:
-        result = "no image's source is known, so that this audit could not be made"
-    elif min(known.shape) > 1:
-        alone = known[(known > 0).sum(axis=1) == 1].to_numpy().sum() / n_known
+        return (
+            f"the source of none of {n} images is known, so that whether it tells the class can't "
+            "be said"
+        )
+    if min(known.shape) > 1:
+        alone = int(known[(known > 0).sum(axis=1) == 1].to_numpy().sum())
         v = association(known, method="cramer")
         result = (
-            f"of {n_known} images with a known source {alone:.0%} are from one that has images of "
-            f"one class alone; Cramer's V of class and source {v:.2f}"
+            f"{alone} of {n_known} images with a known source are from one that has images of one "
+            f"class only; Cramer's V of class and source {v:.2f}"
         )
     else:
-        result = f"all {n_known} images with a known source are of one source or one class"
-    if n_known:
-        result += f"; the source of {n - n_known} of {n} images is not known"
-    save_audit(out, counts.rename(index={"": "unknown"}).reset_index(), result, "report")
-    plot(out.with_suffix(".svg"), counts.rename(index={"": "unknown"}))
+        kinds = " and ".join(
+            f"one {name}" for name, size in zip(("source", "class"), known.shape, strict=True)
+            if size == 1
+        )  # fmt: skip
+        result = (
+            f"all {n_known} images with a known source are of {kinds}, so that whether the source "
+            "tells the class can't be said"
+        )
+    return f"{result}; the source of {n - n_known} of {n} images is not known"
 
 
 def host(url):

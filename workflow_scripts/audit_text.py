@@ -8,58 +8,72 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.audits import plot_intervals, save_audit
+from cxr.audits import plot_intervals, save_audit, span
 from cxr.covid19 import CLASSES, read_image_table
 from cxr.logs import InputError, pair, parser, user_errors
 from cxr.metrics import BOOTSTRAP_SAMPLES, final_predictions, interval, read_predictions
+
+COLUMNS = ["net", "images_with_text", "changed_decisions", "change", "change_low", "change_high"]
 
 
 def audit_text(text_boxes, predictions, seed, out):
     boxed = set(read_image_table(text_boxes).image)
     rng = np.random.default_rng(seed)
-    rows, shares = [], {}
-    for net, path in predictions.items():
-        table = read_predictions(path)
-        edited, unedited = (
-            final_predictions(table, version).set_index("image")
-            for version in ("edited", "unedited")
-        )
-        if not edited.index.equals(unedited.index):
-            raise InputError(f"{path}: edited and unedited images differ")
-        has = edited.index.isin(boxed)
-        shares = {name: has[edited["class"] == name].mean() for name in CLASSES}
-        places = pd.Categorical(edited["class"], CLASSES).codes
-        sigmoids = [
-            part[list(CLASSES)].to_numpy()[range(len(places)), places][has]
-            for part in (edited, unedited)
-        ]
-        change = sigmoids[0] - sigmoids[1]
-        flips = int((edited.predicted != unedited.predicted)[has].sum())
-        mean, low, high = np.nan, np.nan, np.nan
-        if has.any():
-            drawn = change[rng.integers(len(change), size=(BOOTSTRAP_SAMPLES, len(change)))]
-            mean, (low, high) = change.mean(), interval(drawn.mean(axis=1))
-        rows.append((net, int(has.sum()), flips, mean, low, high))
-    columns = [
-        "net",
-        "images_with_text",
-        "changed_decisions",
-        "change",
-        "change_low",
-        "change_high",
-    ]
-    table = pd.DataFrame(rows, columns=columns)
-    by_class = ", ".join(f"{share:.0%} of {name}" for name, share in shares.items())
-    result = (
-        f"text in {by_class} test images; covering it changes {table.changed_decisions.min()} to "
-        f"{table.changed_decisions.max()} decisions of a net"
-    )
-    save_audit(out, table, result, "report")
+    tables = {net: both_versions(path) for net, path in predictions.items()}
+    rows = [(net, *effect(*versions, boxed, rng)) for net, versions in tables.items()]
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    edited, _ = next(iter(tables.values()))
+    save_audit(out, table, describe(edited, boxed, table), "report")
     label = "change of the true class's sigmoid by covering text"
     plot_intervals(
         out.with_suffix(".svg"), table.net, table.change, table.change_low, table.change_high,
         label, (0, "no change"),
     )  # fmt: skip
+
+
+def both_versions(path):
+    """Predictions of the edited and of the unedited test images, in the same order."""
+    table = read_predictions(path)
+    edited, unedited = (
+        final_predictions(table, version).set_index("image") for version in ("edited", "unedited")
+    )
+    if not edited.index.equals(unedited.index):
+        raise InputError(f"{path}: edited and unedited images differ")
+    return edited, unedited
+
+
+def effect(edited, unedited, boxed, rng):
+    """A row of COLUMNS but the net's name; not a number where no image has a box."""
+    has = edited.index.isin(boxed)
+    places = pd.Categorical(edited["class"], CLASSES).codes
+    sigmoids = [
+        part[list(CLASSES)].to_numpy()[range(len(places)), places][has]
+        for part in (edited, unedited)
+    ]
+    change = sigmoids[0] - sigmoids[1]
+    flips = int((edited.predicted != unedited.predicted)[has].sum())
+    mean, low, high = np.nan, np.nan, np.nan
+    if has.any():
+        drawn = change[rng.integers(len(change), size=(BOOTSTRAP_SAMPLES, len(change)))]
+        mean, (low, high) = change.mean(), interval(drawn.mean(axis=1))
+    return int(has.sum()), flips, mean, low, high
+
+
+def describe(edited, boxed, table):
+    """Result. edited: predictions of one net, for the images and their classes."""
+    n = table.images_with_text.max()
+    if not n:
+        return (
+            f"none of {len(edited)} test images has a box around letters or words (none were "
+            "found, or none were looked for), so that what they change can't be said"
+        )
+    has = edited.index.isin(boxed)
+    of_class = {name: has[edited["class"] == name] for name in CLASSES}
+    by_class = ", ".join(f"{some.sum()} of {len(some)} {name}" for name, some in of_class.items())
+    return (
+        f"letters or words are in {by_class} test images; covering them changes "
+        f"{span(table.changed_decisions)} of {n} decisions of a net"
+    )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,15 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import CLASSES
+from cxr.covid19 import CLASSES, read_image_table
 from cxr.files import write_table
 from cxr.logs import parser, user_errors
+from cxr.overlaps import (
+    patients_across_splits,
+    read_covid19_patients,
+    used_duplicates,
+    used_images,
+)
 from cxr.splits import SPLITS
 
 OTHER_DATA = "the sources hold other images than the paper's"
@@ -17,10 +23,12 @@ AUGMENTED = {
 }
 
 
-def count_images(chestxray14, archives, manifest, covid19, duplicates, augmented, paper, out):
+def count_images(
+    chestxray14, archives, manifest, covid19, duplicates, pairs, augmented, paper, out
+):
     nih, database = pd.read_csv(chestxray14), pd.read_csv(manifest)
     read = pd.concat(pd.read_csv(archive, dtype={"reason": str}) for archive in archives)
-    split, variants = pd.read_csv(covid19), pd.read_csv(augmented)
+    split, variants = read_image_table(covid19, ["reason"]), read_image_table(augmented)
     rows = [
         ("chestxray14_images", len(nih), OTHER_DATA),
         ("chestxray14_patients", nih.patient_id.nunique(), OTHER_DATA),
@@ -32,13 +40,14 @@ def count_images(chestxray14, archives, manifest, covid19, duplicates, augmented
         ),
         ("lateral_views", int((split.reason == "lateral").sum()), OTHER_DATA),
         ("covid19_database_unreadable", int((split.reason == "unreadable").sum()), ""),
-        *shared_pictures(split, pd.read_csv(duplicates)),
+        *duplicate_pairs(duplicates, covid19),
+        *patients(read_covid19_patients(covid19, chestxray14, pairs)),
     ]
-    tests = split[split.split == "test"]["class"].value_counts()
+    tests = split[split.split == "test"]["class"].value_counts().reindex(CLASSES, fill_value=0)
     rows.append(
         ("test_images_per_class", int(tests.min()), "covid19.test_images_per_class is set so")
     )
-    found = database["class"].value_counts()
+    found = database["class"].value_counts().reindex(CLASSES, fill_value=0)
     for name in CLASSES:
         same_data = found[name] == paper[f"{name}_images"]
         for part in ("train", "val"):
@@ -53,27 +62,24 @@ def count_images(chestxray14, archives, manifest, covid19, duplicates, augmented
     write_table(out, table)
 
 
-def shared_pictures(split, pairs):
-    """Rows that count the same picture, and the same patient, in several places."""
-    split_of = split.set_index("image").split
-    splits = pairs.image.map(split_of), pairs.duplicate.map(split_of)
-    used = (splits[0] != "excluded") & (splits[1] != "excluded")
-    known = split[(split.split != "excluded") & split.patient_id.notna()]
+def duplicate_pairs(duplicates, split):
+    """Rows that count pairs of duplicates, as the audit duplicates does where splits matter."""
+    pairs, used = read_image_table(duplicates, ["kind"]), used_duplicates(duplicates, split)
+    across = used.split != used.duplicate_split
     return [
         ("exact_duplicate_pairs", int((pairs.kind == "exact").sum()), ""),
         ("near_duplicate_pairs", int((pairs.kind == "near").sum()), ""),
-        ("duplicate_pairs_across_splits", int((used & (splits[0] != splits[1])).sum()), ""),
-        (
-            "duplicate_pairs_across_classes",
-            int((pairs["class"] != pairs.duplicate_class).sum()),
-            "",
-        ),
-        ("images_of_known_patients", len(known), ""),
-        (
-            "patients_in_several_splits",
-            int((known.groupby("patient_id").split.nunique() > 1).sum()),
-            "",
-        ),
+        ("duplicate_pairs_across_splits", int(across.sum()), ""),
+        ("duplicate_pairs_across_classes", int((used["class"] != used.duplicate_class).sum()), ""),
+    ]
+
+
+def patients(split):
+    """Rows that count the COVID-19 database's patients, as the audit patients does."""
+    known = int((used_images(split).patient_id != "").sum())
+    return [
+        ("images_of_known_patients", known, ""),
+        ("patients_in_several_splits", len(patients_across_splits(split)), ""),
     ]
 
 
@@ -86,6 +92,7 @@ if __name__ == "__main__":
     arguments.add_argument("--manifest", type=Path, required=True, help="of the COVID-19 database")
     arguments.add_argument("--duplicates", type=Path, required=True, help="of find_duplicates")
     arguments.add_argument("--covid19", type=Path, required=True, help="its split.csv")
+    arguments.add_argument("--pairs", type=Path, required=True, help="of the audit pretraining")
     arguments.add_argument("--augmented", type=Path, required=True, help="table of train variants")
     arguments.add_argument("--paper", type=json.loads, required=True, help="JSON: what -> count")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")

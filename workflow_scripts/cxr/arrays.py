@@ -49,18 +49,25 @@ def image_writer(path, size):
         write_header()
 
 
-def open_images(path):
+def open_images(path, table=None):
     """Open an image set: (memory-mapped uint8 (n, size, size), table).
 
-    Raises InputError if the array and its table differ in length.
+    table: its CSV; by default the one beside the array. Raises InputError if they differ in length.
     """
     pixels = np.load(path, mmap_mode="r")
-    table = read_table(
-        Path(path).with_suffix(".csv"), filled=["image"], text=["class", "reason"], empty=True
-    )
-    if len(pixels) != len(table):
-        raise InputError(f"{path}: {len(pixels)} images, but {len(table)} rows in its CSV")
-    return pixels, table
+    path_of_table = table or Path(path).with_suffix(".csv")
+    rows = read_table(path_of_table, filled=["image"], text=["class", "reason"], empty=True)
+    if len(pixels) != len(rows):
+        raise InputError(f"{path}: {len(pixels)} images, but {len(rows)} rows in its CSV")
+    return pixels, rows
+
+
+def open_all(paths, tables):
+    """Yield open_images of each path with its table; InputError if their numbers differ."""
+    if len(paths) != len(tables):
+        raise InputError(f"{len(paths)} arrays, but {len(tables)} tables; expected one each")
+    for path, table in zip(paths, tables, strict=True):
+        yield open_images(path, table)
 
 
 class LabelledImages:
@@ -103,6 +110,13 @@ class LabelledImages:
             batch[chosen] = array[self.row_of[indices][chosen]]
         return batch
 
+    def chosen(self, places):
+        """The images at these places, in their order; places: int (m,)."""
+        return LabelledImages(
+            self.arrays, self.array_of[places], self.row_of[places], self.labels[places],
+            self.outputs, self.images.iloc[places],
+        )  # fmt: skip
+
     def with_pixels(self, pixels):
         """The same images, edited: pixels, uint8 (n, size, size), in their order."""
         n = len(self)
@@ -111,9 +125,9 @@ class LabelledImages:
         )
 
 
-def open_by_class(path, classes):
+def open_by_class(path, classes, table=None):
     """An image set whose table has a column `class`, labelled one-hot in the order of classes."""
-    pixels, table = open_images(path)
+    pixels, table = open_images(path, table)
     if unknown := sorted(set(table["class"]) - set(classes)):
         raise InputError(f"{path}: class {unknown[0]!r}; expected one of {list(classes)}")
     labels = (table["class"].to_numpy()[:, None] == np.array(classes)).astype(np.float32)
@@ -128,13 +142,14 @@ def usable(table):
     return (table.reason == "").to_numpy() if "reason" in table else np.ones(len(table), bool)
 
 
-def open_by_split(paths, split_table, split, outputs):
+def open_by_split(paths, split_table, split, outputs, tables=None):
     """The images of one split of a table (image, split, a 0/1 column per label), from many arrays.
 
-    Images that can't be used are left out, with a warning. Raises InputError if an image of the
-    table is in no array, in two, or the split is empty.
+    tables: the arrays' CSVs; by default those beside them. Images that can't be used are left out,
+    with a warning. Raises InputError if an image of the table is in no array, in two, or the split
+    is empty.
     """
-    opened = [open_images(path) for path in paths]
+    opened = list(open_all(paths, tables or [None] * len(paths)))
     place = pd.concat(
         table[["image"]].assign(array=number, row=np.arange(len(table)), usable=usable(table))
         for number, (_, table) in enumerate(opened)

@@ -1,4 +1,4 @@
-"""What audits share: how a finding is written, and where lungs are taken to be."""
+"""What audits share: how a finding is worded and written, and where lungs are taken to be."""
 
 from pathlib import Path
 
@@ -18,7 +18,8 @@ GATES = ("pass", "fail", "report")
 def save_audit(out, table, result, gate):
     """Write an audit's table to OUT.csv and its finding to OUT.finding.csv.
 
-    result: one line in plain words. gate: pass or fail, or report, where there is no right answer.
+    result: one line in plain words. gate: pass or fail; or report, where there is no right answer
+    or where the audit can't know.
     """
     if gate not in GATES:
         raise ValueError(f"gate {gate!r}; expected one of {GATES}")
@@ -26,6 +27,12 @@ def save_audit(out, table, result, gate):
     write_table(out, table)
     finding = pd.DataFrame([{"audit": out.stem, "result": result, "gate": gate}])
     write_table(out.with_suffix(".finding.csv"), finding)
+
+
+def span(values, form="{}"):
+    """The smallest and the largest value in words, `2 to 5`, or `2` where they are the same."""
+    ends = dict.fromkeys((form.format(min(values)), form.format(max(values))))
+    return " to ".join(ends)
 
 
 def plot_intervals(path, labels, values, lows, highs, xlabel, reference=None):

@@ -1,5 +1,8 @@
 """ChestX-ray14's label table, as NIH ships it (2017 and v2020)."""
 
+import re
+
+import numpy as np
 import pandas as pd
 
 from cxr.logs import InputError
@@ -73,3 +76,25 @@ def as_numbers(path, images, patients):
             f"{images[~whole].iloc[0]}, expected a whole number as in most other rows"
         )
     return patients.str.strip()
+
+
+AGE = re.compile(r"(\d+(?:\.\d+)?) *([YMWD]?)")
+PER_YEAR = {"": 1, "Y": 1, "M": 12, "W": 365.25 / 7, "D": 365.25}
+OLDEST = 120  # years; the table has ages such as 414, which are slips
+
+
+def read_ages(path):
+    """Age in years of each image of a label table, a float by image; not a number: unknown.
+
+    Ages are written 58, 058Y, 011M (months), 003W or 010D. Raises InputError for a missing column.
+    """
+    columns = ["Image Index", "Patient Age"]
+    table = read_table(path, columns, filled=columns[:1], text=columns[1:])
+    return pd.Series([years(text) for text in table["Patient Age"]], table["Image Index"])
+
+
+def years(text):
+    """An age as the label table writes it, in years; not a number if it is none, or impossible."""
+    written = AGE.fullmatch(text.strip().upper())
+    age = float(written[1]) / PER_YEAR[written[2]] if written else np.nan
+    return age if age <= OLDEST else np.nan
