@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from cxr.arrays import open_all
 from cxr.audits import linear_model, lungs, plot_intervals, save_audit
-from cxr.covid19 import CLASSES
+from cxr.covid19 import CLASSES, read_image_table
 from cxr.logs import InputError, parser, user_errors
 from cxr.metrics import proportion_interval
 from sklearn.metrics import recall_score
@@ -19,11 +19,12 @@ from sklearn.metrics import recall_score
 THUMBNAIL, STRIP = 16, 0.05  # pixels; share of the width
 
 
+FILE = ["bytes", "width", "height", "tint", "mode"]
 COLUMNS = ["from", "balanced_accuracy", "accuracy_low", "accuracy_high", "n"]
 
 
 def audit_nuisance(manifest, train, train_table, val, val_table, test, test_table, seed, out):
-    files = pd.read_csv(manifest, keep_default_na=False).set_index("image")
+    files = read_image_table(manifest, FILE).set_index("image")
     learnt = features(manifest, files, (train, val), (train_table, val_table))
     tried = features(manifest, files, (test,), (test_table,))
     n_classes = len(set(tried[1]))

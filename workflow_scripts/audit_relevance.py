@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.audits import lungs, plot_intervals, save_audit
-from cxr.covid19 import CLASSES
+from cxr.covid19 import CLASSES, read_image_table
 from cxr.logs import InputError, parser, user_errors
 from cxr.metrics import BOOTSTRAP_SAMPLES, interval
 
@@ -17,7 +17,7 @@ COLUMNS = ["decision", "share_inside", "share_low", "share_high", "n"]
 
 
 def audit_relevance(relevance, table, seed, out):
-    maps, images = np.load(relevance)["relevance"], pd.read_csv(table)
+    maps, images = np.load(relevance)["relevance"], read_image_table(table, ["class"])
     if len(maps) != len(images):
         raise InputError(f"{relevance}: {len(maps)} maps, but {len(images)} rows in {table}")
     inside = lungs(maps.shape[1])

@@ -15,6 +15,7 @@ from cxr.audits import plot_intervals, save_audit
 from cxr.covid19 import read_image_table
 from cxr.logs import pair, parser, user_errors
 from cxr.overlaps import PRETRAINING, check_pretraining, same_pictures
+from cxr.tables import read_table
 
 COLUMNS = ["net", "phase", "kept_epoch", "epochs", "val_loss", "chosen_by"]
 SEEN = {  # number of test images that a net saw: column, and in words
@@ -52,9 +53,10 @@ def audit_selection(histories, train, val, split, pairs, chestxray14, pretrainin
 
 def kept_epoch(path):
     """A row of COLUMNS for a phase: the epoch whose weights train_phase keeps."""
-    history = pd.read_csv(path)
+    history = read_table(path, ["val_loss"], numbers=["epoch"])
     net, phase = path.parts[-3:-1]
-    losses = history.val_loss[np.isfinite(history.val_loss)]
+    losses = pd.to_numeric(history.val_loss, errors="coerce")
+    losses = losses[np.isfinite(losses)]
     if losses.empty:
         return net, phase, np.nan, len(history), np.nan, "not known"
     best = history.loc[losses.idxmin()]

@@ -14,25 +14,24 @@ import pandas as pd
 from cxr.chestxray14 import NO_FINDING
 from cxr.files import write_table
 from cxr.logs import pair, parser, user_errors
+from cxr.tables import read_table
 
+SCORES = ["class", "f1", "recall", "precision"]
 COLUMNS = ["study", "accuracy", "f1", "covid19_recall", "covid19_precision"]
 
 
 def compare_published(results, nets, aurocs, published, out):
     rows = []
     for net in nets:
-        scores = pd.read_csv(results / net / "metrics.csv").set_index("class")
-        accuracy = pd.read_csv(results / net / "summary.csv").accuracy[0]
+        scores = read_table(results / net / "metrics.csv", SCORES).set_index("class")
+        accuracy = read_table(results / net / "summary.csv", numbers=["accuracy"]).accuracy[0]
         covid19 = scores.loc["covid19"]
         rows.append((net, accuracy, scores.f1["mean"], covid19.recall, covid19.precision))
     ours = pd.DataFrame(rows, columns=COLUMNS)
     theirs = pd.DataFrame(published["studies"]).reindex(columns=COLUMNS)
     write_table(out / "published.csv", pd.concat([ours, theirs]))
 
-    tables = [
-        pd.read_csv(path).set_index(["finding", "positive", "n"]).rename(columns={"auroc": name})
-        for name, path in aurocs.items()
-    ]
+    tables = [read_aurocs(path).rename(columns={"auroc": name}) for name, path in aurocs.items()]
     table = pd.concat(tables, axis=1).reset_index()
     for name, values in published["aurocs"].items():
         table[name] = table.finding.map(values)
@@ -40,6 +39,13 @@ def compare_published(results, nets, aurocs, published, out):
     means = shared.drop(columns="n").mean()
     mean = {"finding": "mean", "positive": None, "n": table.n.max()} | means.to_dict()
     write_table(out / "aurocs.csv", pd.concat([table, pd.DataFrame([mean])]))
+
+
+def read_aurocs(path):
+    """auroc of evaluate_findings by finding, positive and n; not a number where there is none."""
+    table = read_table(path, ["finding", "positive", "n", "auroc"])
+    table["auroc"] = pd.to_numeric(table.auroc)
+    return table.set_index(["finding", "positive", "n"])
 
 
 if __name__ == "__main__":

@@ -26,14 +26,15 @@ AUGMENTED = {
 def count_images(
     chestxray14, archives, manifest, covid19, duplicates, pairs, augmented, paper, out
 ):
-    nih, database = pd.read_csv(chestxray14), pd.read_csv(manifest)
-    read = pd.concat(pd.read_csv(archive, dtype={"reason": str}) for archive in archives)
+    nih = read_image_table(chestxray14, ["patient_id", "split"])
+    database = read_image_table(manifest, ["class"])
+    read = pd.concat(read_image_table(archive, ["reason"]) for archive in archives)
     split, variants = read_image_table(covid19, ["reason"]), read_image_table(augmented)
     rows = [
         ("chestxray14_images", len(nih), OTHER_DATA),
         ("chestxray14_patients", nih.patient_id.nunique(), OTHER_DATA),
         *((f"chestxray14_{name}_images", int((nih.split == name).sum()), "") for name in SPLITS),
-        ("chestxray14_unreadable", int(read.reason.notna().sum()), ""),
+        ("chestxray14_unreadable", int((read.reason != "").sum()), ""),
         *(
             (f"{name}_images", int((database["class"] == name).sum()), OTHER_DATA)
             for name in CLASSES

@@ -89,7 +89,7 @@ def read_ages(path):
     Ages are written 58, 058Y, 011M (months), 003W or 010D. Raises InputError for a missing column.
     """
     columns = ["Image Index", "Patient Age"]
-    table = read_table(path, columns, filled=columns[:1], text=columns[1:])
+    table = read_table(path, columns, filled=columns[:1], unique=columns[:1], text=columns[1:])
     return pd.Series([years(text) for text in table["Patient Age"]], table["Image Index"])
 
 
