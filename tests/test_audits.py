@@ -219,7 +219,7 @@ SEEN_THERE = [("t", "n1"), ("u", "n2")]
         ),
         pytest.param(
             {"losses": [np.nan] * 3}, "report",
-            "Of 1 of 1 phases no validation loss is a number", id="no validation loss",
+            "In 1 of 1 phases no validation loss is a number", id="no validation loss",
         ),
     ],
 )  # fmt: skip

@@ -93,7 +93,7 @@ def describe(seen, n_test, phases):
     result = f"test images that a net was trained or validated on, in any training. {said}"
     unknown = int(phases.val_loss.isna().sum())
     if unknown:
-        result += f". Of {unknown} of {len(phases)} phases no validation loss is a number"
+        result += f". In {unknown} of {len(phases)} phases no validation loss is a number"
     else:
         result += (
             f". Training keeps the epoch of the lowest validation loss in each of {len(phases)} "
