@@ -15,6 +15,7 @@ import subprocess
 import time
 import urllib.request
 import urllib.response
+from pathlib import Path
 
 import pytest
 import requests
@@ -330,6 +331,27 @@ def test_no_audit_is_skipped(study):
     assert gates["patients"] == "report", "most patients of the COVID-19 images are not known"
     for name in gates:
         assert (study / f"results/audits/{name}.svg").stat().st_size
+
+
+def test_audits_name_each_array_with_its_table(study):
+    """A changed table reruns the audit that reads it, and is in its sidecar."""
+    arrays = set()
+    for row in read(study / "results/audits/audits.csv"):
+        path = study / f"results/provenance/jobs/audits/{row['audit']}.csv.json"
+        sidecar = json.loads(path.read_text())
+        inputs = [Path(file) for file in sidecar["inputs"]]
+        arrays |= {file for file in inputs if file.suffix == ".npy"}
+        for table in (file.with_suffix(".csv") for file in inputs if file.suffix == ".npy"):
+            assert table in inputs, row["audit"]
+            assert str(table) in str(sidecar["command"]), row["audit"]
+    assert len(arrays) > 5
+
+
+def test_counts_of_patients_are_the_audits(study):
+    counts = {row["what"]: row["ours"] for row in read(study / "results/data/counts.csv")}
+    results = {row["audit"]: row["result"] for row in read(study / "results/audits/audits.csv")}
+    known = f"{counts['patients_in_several_splits']} of \\d+ known patients"
+    assert re.search(f"COVID-19 database: {known}", results["patients"])
 
 
 def test_evidence_of_checklists_opens_from_disk(study):
