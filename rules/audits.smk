@@ -76,6 +76,8 @@ rule write_checklists:
     input:
         results=[path for path in EVIDENCE if path.startswith("results/")],
         checklists=ancient(str(CHECKLISTS)),
+        page=ancient(str(REPORT / "checklists.html")),
+        style=ancient(str(REPORT / "style.css")),
         audits="results/audits/audits.csv",
         env=environment("torch"),
     output:
@@ -93,13 +95,15 @@ rule write_checklists:
     params:
         run=step("write_checklists"),
         checklists=digest_of([CHECKLISTS]),
+        page=digest_of([REPORT / "checklists.html", REPORT / "style.css"]),
         results=subpath(output.table, ancestor=2),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
     message:
         "Answering checklists"
     shell:
         "{params.run} --checklists {input.checklists:q} --audits {input.audits}"
-        " --results {params.results} {params.options} --out {output.table} &> {log}"
+        " --results {params.results} {params.options} --page {input.page:q}"
+        " --style {input.style:q} --out {output.table} &> {log}"
 
 
 rule write_model_card:

@@ -641,6 +641,7 @@ def files_of(given):
     ]
 
 
+REPORT = HERE / "report"  # pages that steps fill, and their style
 CHECKLISTS = HERE / "rules/checklists.csv"
 EVIDENCE = sorted(
     {

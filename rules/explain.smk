@@ -301,6 +301,8 @@ rule write_gallery:
         unedited="results/data/covid19/test_unedited.npy",
         unedited_table="results/data/covid19/test_unedited.csv",
         predictions="results/{net}/predictions.csv",
+        page=ancient(str(REPORT / "gallery.html")),
+        style=ancient(str(REPORT / "style.css")),
         env=environment("torch"),
     output:
         page="results/{net}/gallery.html",
@@ -314,12 +316,13 @@ rule write_gallery:
         mem_mb=growing(8000),
     params:
         run=step("write_gallery"),
+        page=digest_of([REPORT / "gallery.html", REPORT / "style.css"]),
     message:
         "Writing the gallery of {wildcards.net}'s test images"
     shell:
         "{params.run} --net {input.net} --edited {input.edited}"
         " --unedited {input.unedited} --predictions {input.predictions} --out {output.page}"
-        " --pictures {output.pictures} &> {log}"
+        " --pictures {output.pictures} --page {input.page:q} --style {input.style:q} &> {log}"
 
 
 rule measure_word:

@@ -3,6 +3,7 @@
 import pandas as pd
 import pytest
 from cxr.logs import InputError
+from cxr.pages import REPORT
 from write_checklists import write_checklists
 
 ITEM = {
@@ -32,7 +33,7 @@ def answered(tmp_path):
         out = tmp_path / "results/audits/checklists.csv"
         write_checklists(
             tmp_path / "list.csv", tmp_path / "audits.csv", "netC", tmp_path / "results",
-            tmp_path, out,
+            tmp_path, out, REPORT / "checklists.html", REPORT / "style.css",
         )  # fmt: skip
         return pd.read_csv(out).iloc[0], out.with_suffix(".html").read_text()
 

@@ -1,4 +1,4 @@
-"""The gallery of test images: what its page and its pictures hold; test_workflow.py clicks it."""
+"""The gallery of test images: what its page and its pictures hold; test_pages.py looks at it."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import pandas as pd  # noqa: E402
 from cxr.arrays import save_images  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.lrp import METHODS  # noqa: E402
+from cxr.pages import REPORT  # noqa: E402
 from PIL import Image  # noqa: E402
 from small_trainings import CLASSES, save_start  # noqa: E402
 from write_gallery import write_gallery  # noqa: E402
@@ -39,7 +40,8 @@ def gallery(tmp_path):
         net, page = save_start(tmp_path, "resnet18"), tmp_path / "netA" / "gallery.html"
         images = tmp_path / "edited.npy", tmp_path / "unedited.npy"
         pictures = tmp_path / "netA" / "gallery"
-        write_gallery(net, *images, tmp_path / "predictions.csv", page, pictures)
+        template = REPORT / "gallery.html", REPORT / "style.css"
+        write_gallery(net, *images, tmp_path / "predictions.csv", page, pictures, *template)
         found = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)
         return json.loads(found.group(1)), pictures
 

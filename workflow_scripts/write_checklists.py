@@ -6,54 +6,40 @@ development, E evaluation, domain, question), their items in our words. The answ
 --checklists, a CSV: checklist, item, asks, answer (met, not met, not applicable, or `audits A B`:
 met if these passed), why, evidence (files of --results or of --repository, between `; `).
 
-Writes OUT (checklist, item, asks, answer, why, evidence) and, beside it, OUT as HTML with links.
+Writes OUT (checklist, item, asks, answer, why, evidence) and, beside it, --page filled with these
+rows and links to the evidence.
 InputError if a file of evidence doesn't exist.
 """
 
-import html
 import os
 from pathlib import Path
+from urllib.parse import quote
 
-from cxr.files import write_table, write_whole
+from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
+from cxr.pages import add_page, write_page
 from cxr.tables import read_table
 
 COLUMNS = ["checklist", "item", "asks", "answer", "why", "evidence"]
 ANSWERS = ("met", "not met", "not applicable")
-PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Checklists</title>
-<style>
-body {{ font: 15px/1.4 sans-serif; max-width: 70em; margin: 1em auto; padding: 0 1em }}
-table {{ border-collapse: collapse; width: 100% }}
-td, th {{ border-bottom: 1px solid #ccc; padding: 0.3em 0.6em; text-align: left;
-          vertical-align: top }}
-</style>
-<h1>Checklists</h1>
-<p>Items in our words, answered for the study as it was run; no assessment by others.</p>
-{sections}
-</html>
-"""
 
 
-def write_checklists(checklists, audits, net, results, repository, out):
+def write_checklists(checklists, audits, net, results, repository, out, page, style):
     table = read_table(checklists, COLUMNS, text=COLUMNS)
     findings = read_table(audits, filled=["audit", "gate", "result"]).set_index("audit")
     table["evidence"] = table.evidence.str.replace("{net}", net)
     answers = [answer(row, findings, checklists) for row in table.itertuples()]
     table["answer"], table["why"] = zip(*answers, strict=True)
     links = [
-        [link(name, results, repository, out.parent) for name in files.split("; ") if name]
+        [(name, link(name, results, repository, out.parent)) for name in files.split("; ") if name]
         for files in table.evidence
     ]
     sections = [
-        section(name, rows, [links[place] for place in rows.index])
-        for name, rows in table.groupby("checklist", sort=False)
+        {"name": name, "counts": counts(rows.answer), "rows": rows.to_dict("records")}
+        for name, rows in table.assign(links=links).groupby("checklist", sort=False)
     ]
     write_table(out, table)
-    write_whole(out.with_suffix(".html"), PAGE.format(sections="\n".join(sections)))
+    write_page(out.with_suffix(".html"), page, style, checklists=sections)
 
 
 def answer(row, findings, checklists):
@@ -73,28 +59,16 @@ def answer(row, findings, checklists):
 
 
 def link(name, results, repository, folder):
-    """HTML link, seen from a folder, to a file of evidence."""
+    """URL, relative to a folder, of a file of evidence."""
     inside = name.removeprefix("results/")
     path = results / inside if inside != name else repository / name
     if not path.exists():
         raise InputError(f"evidence {path} does not exist")
-    return f'<a href="{html.escape(os.path.relpath(path, folder))}">{html.escape(name)}</a>'
+    return quote(os.path.relpath(path, folder))
 
 
-def section(name, rows, links):
-    """HTML of one checklist: how many items have which answer, and the table."""
-    counts = ", ".join(f"{(rows.answer == answer).sum()} {answer}" for answer in ANSWERS)
-    head = "".join(f"<th>{title}</th>" for title in ("item", "asks", "answer", "why", "evidence"))
-    lines = [
-        "<tr>"
-        + "".join(f"<td>{html.escape(text)}</td>" for text in row)
-        + f"<td>{'<br>'.join(files)}</td></tr>"
-        for row, files in zip(
-            rows[["item", "asks", "answer", "why"]].itertuples(index=False), links, strict=True
-        )
-    ]
-    body = "\n".join(lines)
-    return f"<h2>{html.escape(name)}: {counts}</h2>\n<table>\n<tr>{head}</tr>\n{body}\n</table>"
+def counts(answers):
+    return ", ".join(f"{(answers == answer).sum()} {answer}" for answer in ANSWERS)
 
 
 if __name__ == "__main__":
@@ -105,5 +79,6 @@ if __name__ == "__main__":
     arguments.add_argument("--results", type=Path, required=True, help="folder of the run")
     arguments.add_argument("--repository", type=Path, required=True, help="folder of the code")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_page(arguments, "checklists.html")
     with user_errors():
         write_checklists(**vars(arguments.parse_args()))
