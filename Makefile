@@ -58,7 +58,7 @@ test: lint
 	$(SNAKEMAKE) environments --quiet
 	$(TORCH_PYTHON) -m pytest --ignore tests/test_workflow.py --ignore tests/test_slurm.py
 	$(KERAS_PYTHON) -m pytest tests/test_relevance.py
-	.venv/bin/python -m pytest tests/test_workflow.py
+	.venv/bin/python -m pytest tests/test_pages.py tests/test_workflow.py
 
 test-slurm: env
 	$(SNAKEMAKE) environments --quiet

@@ -22,3 +22,31 @@ def opened(path, width=1200):
         yield page
         browser.close()
     assert not errors
+
+
+def overflowing(page):
+    """What reaches out of the element that it is in, or scrolls sideways, in words.
+
+    Drawings (svg), what is hidden or fixed to the window, and the text that a select cuts off
+    don't count.
+    """
+    return page.evaluate(
+        """() => {
+          document.getAnimations().forEach(animation => animation.finish());
+          const found = [];
+          const name = e => `${e.tagName.toLowerCase()} ${e.textContent.trim().slice(0, 40)}`;
+          for (const e of document.querySelectorAll("html, body, body *:not(svg *, option)")) {
+            const style = getComputedStyle(e), box = e.getBoundingClientRect();
+            if (!box.width || !e.checkVisibility() || style.position === "fixed") continue;
+            const block = style.display !== "inline" && e.clientWidth && e.tagName !== "SELECT";
+            if (block && e.scrollWidth > e.clientWidth + 1)
+              found.push(`${name(e)}: ${e.scrollWidth} pixels of content in ${e.clientWidth}`);
+            const parent = style.position === "absolute" ? e.offsetParent : e.parentElement;
+            const outer = parent?.getBoundingClientRect();
+            if (outer && (box.left < outer.left - 0.5 || box.right > outer.right + 0.5))
+              found.push(`${name(e)}: from ${box.left} to ${box.right} in ${name(parent)}, from ` +
+                `${outer.left} to ${outer.right}`);
+          }
+          return found;
+        }"""
+    )
