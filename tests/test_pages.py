@@ -14,9 +14,9 @@ import subprocess
 import pytest
 
 pytest.importorskip("playwright")
-import yaml  # noqa: E402
-from browser import opened, overflowing  # noqa: E402
-from studies import ROOT, snakemake  # noqa: E402
+import yaml
+from browser import opened, overflowing
+from studies import ROOT, snakemake
 
 WIDTHS = [390, 820, 1300, 1920]
 CLASSES = ["normal", "viral_pneumonia", "covid19"]
