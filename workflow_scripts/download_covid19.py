@@ -7,12 +7,14 @@ lists the images: image (path relative to FOLDER), class, bytes, sha256.
 
 import os
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
 from cxr.covid19 import CLASSES
-from cxr.decoding import image_files
+from cxr.decoding import image_files, print_passed
 from cxr.files import write_table
+from cxr.folders import is_clutter
 from cxr.logs import InputError, pair, parser, progress, user_errors
 from cxr.sources import fetch_kaggle, file_sum, link_local, unpack_zip
 
@@ -26,8 +28,10 @@ def download_covid19(folder, manifest, classes, local=None, kaggle=None):
     root = class_root(source, classes.values())
     rows = []
     for name in CLASSES:
-        class_folder = classes[name]
-        for file in progress(image_files(root / class_folder), class_folder):
+        class_folder, passed = classes[name], Counter()
+        files = image_files(root / class_folder, passed)
+        print_passed(root / class_folder, passed)
+        for file in progress(files, class_folder):
             path = root / class_folder / file
             image = f"{class_folder}/{file.as_posix()}"
             # What can't be read is left to inspect_covid19, which names it.
@@ -39,10 +43,11 @@ def download_covid19(folder, manifest, classes, local=None, kaggle=None):
 
 def class_root(source, folders):
     """source, or the one folder in it, that holds the class folders with images."""
-    for root in (source, *sorted(path for path in source.iterdir() if path.is_dir())):
+    inside = sorted(path for path in source.iterdir() if not is_clutter(path.name))
+    for root in (source, *(path for path in inside if path.is_dir())):
         if all(any(image_files(root / folder)) for folder in folders):
             return root
-    found = ", ".join(sorted(path.name for path in source.iterdir())[:8])
+    found = ", ".join(path.name for path in inside[:8])
     raise InputError(f"{source}: expected folders of images {list(folders)}, found {found}")
 
 

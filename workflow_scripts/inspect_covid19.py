@@ -6,7 +6,8 @@ pixels_sha256: of the size and the grey pixels; equal pixels in another file for
 width, height, mode: as stored, mode in PIL's words (L, RGB, ...);
 tint: mean over pixels of the largest minus the smallest of red, green and blue, 0 to 255;
 phash: 64-bit perceptual hash of the grey image, hexadecimal;
-reason: empty, or why the image can't be used; then the columns above are empty.
+reason: empty, or why the image can't be used; then the columns above are empty;
+warnings: of guesses in decoding, such as the depth of grey that no tag says.
 
 Fails if more than --max-unreadable of the images, as a share, can't be used, or if a class has
 other than the --expected number of images.
@@ -20,9 +21,10 @@ import imagehash
 import numpy as np
 import pandas as pd
 from cxr.covid19 import read_image_table
-from cxr.decoding import UnreadableImage, check_unreadable, decode, read_bytes, read_grey
+from cxr.decoding import check_unreadable, decode, grey_of, print_warnings, read_bytes
 from cxr.files import write_table
 from cxr.logs import InputError, add_threads, pair, parser, progress, user_errors
+from cxr.pixels import reason_of
 
 
 def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):
@@ -33,6 +35,7 @@ def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):
         rows = list(progress(found, "images", total=len(table)))
     table = pd.concat([table, pd.DataFrame(rows)], axis=1)
     check_unreadable(folder, table, max_unreadable)
+    print_warnings(folder, table)
     for column in ("width", "height"):
         table[column] = table[column].astype("Int64")
     write_table(out, table)
@@ -41,20 +44,21 @@ def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):
 def describe(path):
     """What there is to say about one image, as a row."""
     try:
-        content = read_bytes(path)
-        stored, grey = decode(content), read_grey(content)
-    except UnreadableImage as error:
-        return {"reason": str(error)}
+        picture = decode(read_bytes(path))
+        stored, grey = picture.image, grey_of(picture)
+    except Exception as error:  # nothing about one image may cost the others their rows
+        return {"reason": reason_of(error), "warnings": ""}
     pixels = np.asarray(grey)
     digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes())
     return {
         "pixels_sha256": digest.hexdigest(),
         "width": stored.width,
         "height": stored.height,
-        "mode": stored.mode,
+        "mode": picture.mode,
         "tint": round(tint(stored), 3),
         "phash": str(imagehash.phash(grey)),
         "reason": "",
+        "warnings": "; ".join(picture.warnings),
     }
 
 

@@ -12,6 +12,7 @@ Writes a row per image found, with the original that correlates most: image, ori
 
 import re
 import sys
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -20,9 +21,10 @@ import imagehash
 import numpy as np
 import pandas as pd
 from cxr.covid19 import read_image_table
-from cxr.decoding import UnreadableImage, image_files, read_grey
+from cxr.decoding import image_files, print_passed, read_grey
 from cxr.files import write_table
 from cxr.logs import InputError, add_threads, parser, progress, user_errors
+from cxr.pixels import reason_of
 from cxr.similarity import correlate
 
 PATIENT = re.compile(r"(person\d+)_|(.+-\d+)-\d+$|(\d{8})_\d+$")
@@ -31,7 +33,9 @@ PATIENT = re.compile(r"(person\d+)_|(.+-\d+)-\d+$|(\d{8})_\d+$")
 def match_originals(folder, manifest, originals, hamming_distance, correlation, threads, out):
     table = read_image_table(manifest, ["class", "reason"], unique=["image"])
     table = table[table.reason == ""]
-    paths = [originals / name for name in image_files(originals)]
+    passed = Counter()
+    paths = [originals / name for name in image_files(originals, passed)]
+    print_passed(originals, passed)
     if not paths:
         raise InputError(f"{originals}: no image below this folder (covid19.originals)")
     with ThreadPoolExecutor(threads) as pool:
@@ -57,8 +61,8 @@ def hash_of(path):
     """Perceptual hash of a file's image, or None, with a warning, if it can't be read."""
     try:
         return int(str(imagehash.phash(read_grey(path))), 16)
-    except UnreadableImage as error:
-        print(f"warning: {path}: {error}", file=sys.stderr)
+    except Exception as error:  # nothing about one image may cost the others their rows
+        print(f"warning: {path}: {reason_of(error)}", file=sys.stderr)
         return None
 
 

@@ -13,7 +13,8 @@ predictions.csv, predictions.json: a row per image: the sigmoid of each output, 
 heatmaps/NAME.png: with PyTorch, the relevance of the decision (LRP, preset_a_flat_conserving).
 
 Warnings: a lateral or unknown view (DICOM alone says which), inverted-looking, tiny, of another
-shape, coloured or constant, the same file as an image of --split.
+shape, coloured or constant, the same file as an image of --split; and where the depth or the range
+of grey is a guess, because no tag says it.
 """
 
 import csv
@@ -31,6 +32,7 @@ from cxr.contents import read_json, read_records
 from cxr.files import whole
 from cxr.images import normalise
 from cxr.logs import InputError, parser, progress, user_errors
+from cxr.pixels import reason_of
 from cxr.provenance import sha256_of
 from cxr.reading import find_images, read_radiograph
 
@@ -47,9 +49,9 @@ def predict_images(images, net, out, backend=None, split=None, heatmaps=True):
     if heatmaps and model.backend != "torch":
         print("no heatmaps: they need PyTorch and model.safetensors", file=sys.stderr)
         heatmaps = False
-    paths, n_skipped = find_images(images, out.resolve())
-    if n_skipped:
-        print(f"{n_skipped} files in folders skipped: no images by their names", file=sys.stderr)
+    paths, skipped = find_images(images, out.resolve())
+    for reason, number in skipped.items():
+        print(f"{number} files in folders skipped: {reason}", file=sys.stderr)
     if not paths:
         raise InputError(f"no image in {', '.join(map(str, images))}")
     head = {
@@ -201,10 +203,8 @@ def read_batch(paths, size, known):
             pixels.append(square)
             if sha256 in known:
                 row["warnings"].append(f"the same file as a {known[sha256]} image of the run")
-        except InputError as error:
-            row["error"] = str(error)
-        except OSError as error:
-            row["error"] = error.strerror or type(error).__name__
+        except Exception as error:  # nothing about one image may cost the others their rows
+            row["error"] = reason_of(error)
         rows.append(row)
     return rows, np.stack(pixels) if pixels else None
 

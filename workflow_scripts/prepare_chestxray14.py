@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from cxr.arrays import image_writer
 from cxr.chestxray14 import read_labels
-from cxr.decoding import UnreadableImage, check_unreadable, read_grey
+from cxr.decoding import check_unreadable, decode, grey_of, print_warnings
 from cxr.files import write_table
+from cxr.folders import is_clutter
 from cxr.images import to_square
 from cxr.logs import InputError, parser, progress, user_errors
+from cxr.pixels import reason_of
 from isal import igzip, isal_zlib
 
 
@@ -26,17 +28,28 @@ def prepare_chestxray14(archive, labels, size, max_unreadable, out):
         for name, content in progress(read_archive(archive), archive.name):
             if name not in labelled:
                 raise InputError(f"{archive}: image {name} has no row in {labels}")
-            try:
-                pixels, reason = to_square(read_grey(content), size), ""
-            except UnreadableImage as error:
-                pixels, reason = np.zeros((size, size), np.uint8), str(error)
+            pixels, *described = read_image(content, size)
             append(pixels)
-            rows.append((name, reason))
-        table = pd.DataFrame(rows, columns=["image", "reason"])
+            rows.append((name, *described))
+        table = pd.DataFrame(rows, columns=["image", "reason", "warnings"])
         if table.empty:
             raise InputError(f"{archive}: no PNG images in it")
         check_unreadable(archive, table, max_unreadable)
-    write_table(out.with_suffix(".csv"), table)
+        print_warnings(archive, table)
+    write_table(out.with_suffix(".csv"), table[["image", "reason"]])
+
+
+def read_image(content, size):
+    """Pixels, uint8 (size, size), black if they can't be read; then the reason; warnings."""
+    try:
+        picture = decode(content)
+        return to_square(grey_of(picture), size), "", "; ".join(picture.warnings)
+    except Exception as error:  # nothing about one image may cost the others their rows
+        return np.zeros((size, size), np.uint8), reason_of(error), ""
+
+
+def is_png(name):
+    return name.lower().endswith(".png") and not is_clutter(name)
 
 
 def read_archive(archive):
@@ -45,7 +58,7 @@ def read_archive(archive):
         with igzip.open(archive) as stream:
             with tarfile.open(fileobj=stream, mode="r|") as members:
                 for member in members:
-                    if member.isfile() and member.name.endswith(".png"):
+                    if member.isfile() and is_png(member.name):
                         yield Path(member.name).name, members.extractfile(member).read()
             while stream.read(1 << 20):  # to the sum at the end
                 pass

@@ -1,26 +1,44 @@
 """Radiographs as grey pixels, whatever they are stored as; what can't be decoded is named."""
 
 import io
+import re
+import stat
 import struct
 import sys
-import warnings
 import zlib
 from pathlib import Path
 
 import kornia_rs
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
+from cxr.folders import walk
 from cxr.logs import InputError
+from cxr.pixels import (
+    MOST_BYTES,
+    SEVERAL,
+    Picture,
+    UnreadableImage,
+    check_size,
+    decoder_errors,
+    on_black,
+    range_of_content,
+    to_8_bits,
+    upright,
+)
+from cxr.tiff import decode_tiff
 
 SMALLEST = 32  # pixels, width and height: what is smaller is no radiograph
-_BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error)
-_BOMBS = (Image.DecompressionBombWarning, Image.DecompressionBombError)
-_PNG = b"\x89PNG\r\n\x1a\n"
-
-
-class UnreadableImage(InputError):
-    """A file that is no radiograph, or is damaged; the message says why."""
+PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# What else Pillow reads; not EPS and the like, which start other programs.
+FORMATS = ("PNG", "JPEG", "TIFF", "GIF", "BMP", "WEBP", "JPEG2000", "PPM")
+PNG_COLOURS = {0: "L", 2: "RGB", 6: "RGBA"}  # colour type: mode in PIL's words
+# Text, profiles and times of a PNG are left out: decoders stop at some that are large or odd.
+PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
+ORIENTATION = 0x0112  # tag of EXIF
+XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
+DAMAGED = "damaged metadata: it is not known whether the picture is upright"
 
 
 def read_grey(source):
@@ -31,86 +49,201 @@ def read_grey(source):
     PIL's "L"), because tint tells the class in collections like these.
     Raises UnreadableImage if the pixels can't be decoded, and FileNotFoundError.
     """
-    content = read_bytes(source)
-    image = decode(content)
-    if min(image.size) < SMALLEST:
-        raise UnreadableImage(f"{image.width} x {image.height} pixels; {SMALLEST} are the least")
-    return to_grey(image)
+    return grey_of(decode(read_bytes(source)))
+
+
+def grey_of(picture):
+    """The grey PIL image (mode L) of a Picture. Raises UnreadableImage if it is too small."""
+    width, height = picture.image.size
+    if min(width, height) < SMALLEST:
+        raise UnreadableImage(f"{width} x {height} pixels; {SMALLEST} are the least")
+    return to_grey(picture.image)
 
 
 def read_bytes(source):
-    """The bytes of a file, or source itself where it is bytes."""
+    """The bytes of a file, or source itself where it is bytes. Pipes and devices stay closed."""
     if isinstance(source, bytes):
         return source
+    path = Path(source)
     try:
-        return Path(source).read_bytes()
+        found = path.stat()
+        if stat.S_ISDIR(found.st_mode):
+            return path.read_bytes()  # raises what the system says
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableImage("no file, but a pipe, socket or device")
+        if found.st_size > MOST_BYTES:
+            raise UnreadableImage(f"{found.st_size} bytes, implausibly many for a radiograph")
+        return path.read_bytes()
     except PermissionError as error:
         raise UnreadableImage("permission denied") from error
 
 
 def decode(content):
-    """PIL image of the bytes of a file, upright, in whatever mode it is stored."""
+    """Picture of the bytes of a file. Raises UnreadableImage."""
     if not content:
         raise UnreadableImage("the file is empty")
-    if content.startswith(_PNG):
-        check_png(content)
+    if content.startswith(PNG):
+        return decode_png(content)
+    if content.startswith(JPEG):
+        return decode_jpeg(content)
+    if content.startswith(TIFF):
+        return decode_tiff(content, decode_by_pillow)
+    return decode_by_pillow(content)
+
+
+def decode_by_pillow(content):
+    """Picture of the bytes of a file in one of FORMATS, turned if it says so."""
+    with decoder_errors():
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        check_size(*image.size)
+        image.load()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(content))
-            if png := decode_png(content, image):
-                return png
-            image.load()
-            return ImageOps.exif_transpose(image)
-    except _BOMBS as error:
-        raise UnreadableImage(f"implausibly many pixels: {error}") from error
-    except UnidentifiedImageError as error:
-        raise UnreadableImage("the file is no image") from error
-    except _BROKEN as error:
-        raise UnreadableImage(f"no whole image: {error}") from error
+        orientation = image.getexif().get(ORIENTATION)
+        found = [SEVERAL] if getattr(image, "is_animated", False) else []
+    except Exception:  # of Pillow, on damaged metadata of whole pixels
+        orientation, found = None, [DAMAGED]
+    mode, (image, deep) = image.mode, in_8_bits(image)
+    image, turned = upright(image, orientation)
+    return Picture(image, mode, found + deep + turned)
 
 
-def check_png(content):
-    """Raise UnreadableImage unless all chunks up to the last are there and their sums are right."""
-    place, kind = len(_PNG), b""
+def in_8_bits(image):
+    """A PIL image with 8 bits a channel, and warnings. Raises UnreadableImage for more than 16."""
+    if image.mode == "F":
+        raise UnreadableImage("pixels are floating-point numbers; expected 8 or 16 bits")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return image, []
+    values = np.asarray(image).astype(np.int64)
+    white, found = range_of_content(values)
+    return Image.fromarray(to_8_bits(values, 0, white)), found
+
+
+# PNG
+
+
+def decode_png(content):
+    """Picture of a PNG's bytes: 8 bits a channel by kornia-rs, in half of PIL's time."""
+    chunks = list(png_chunks(content))
+    depth, colours = content[24:26]  # bits a channel, colour type; in the header
+    check_size(*struct.unpack_from(">II", content, 16))
+    kept = PNG_PIXELS - {b"tRNS"} if depth == 16 else PNG_PIXELS
+    pixels = PNG + b"".join(content[start:end] for kind, start, end in chunks if kind in kept)
+    if depth == 8 and colours in PNG_COLOURS:
+        picture = decode_png_8(pixels, PNG_COLOURS[colours])
+    elif depth == 16 and colours != 0:
+        picture = decode_png_16(pixels)
+    else:
+        picture = decode_by_pillow(pixels)
+    exif = [content[start + 8 : end - 4] for kind, start, end in chunks if kind == b"eXIf"]
+    return turned_by_exif(picture, exif[0]) if exif else picture
+
+
+def png_chunks(content):
+    """Yield (kind, start, end) of all chunks.
+
+    Raises UnreadableImage unless all up to the last are there and their sums are right.
+    """
+    place, kind = len(PNG), b"IHDR"
     while kind != b"IEND":
+        first = place == len(PNG)
         if place + 12 > len(content):
             raise UnreadableImage("the PNG is cut short")
         length, kind = struct.unpack_from(">I4s", content, place)
-        end = place + 8 + length
-        if end + 4 > len(content):
+        end = place + 12 + length
+        if end > len(content):
             raise UnreadableImage("the PNG is cut short")
-        found = zlib.crc32(memoryview(content)[place + 4 : end])
-        if found != int.from_bytes(content[end : end + 4]):
+        found = zlib.crc32(memoryview(content)[place + 4 : end - 4])
+        if found != int.from_bytes(content[end - 4 : end]):
             raise UnreadableImage(f"the PNG is damaged: wrong sum of a chunk {kind!r}")
-        place = end + 4
+        if first and (kind, length) != (b"IHDR", 13):
+            raise UnreadableImage("the PNG is damaged: it has no header")
+        yield kind, place, end
+        place = end
 
 
-def decode_png(content, image):
-    """A PNG of 8 bits a channel by kornia-rs, in half of PIL's time; None for any other.
+def decode_png_8(content, mode):
+    """Picture of a PNG of 8 bits a channel: grey, RGB or RGBA, as mode says."""
+    size = struct.unpack_from(">II", content, 16)[::-1]
+    names = {"L": "mono", "RGB": "rgb", "RGBA": "rgba"}
+    with decoder_errors():
+        pixels = kornia_rs.io.decode_image_png_u8(content, size, names[mode])
+    return Picture(Image.fromarray(pixels[..., 0] if mode == "L" else pixels), mode, [])
 
-    image: what PIL knows of it before decoding.
-    """
-    mode = {"L": "mono", "RGB": "rgb", "RGBA": "rgba"}.get(image.mode)
-    depth = content[24]  # bits a channel, in the header
-    if image.format != "PNG" or not mode or depth != 8 or b"eXIf" in content:
-        return None
+
+def decode_png_16(content):
+    """Picture of a PNG of 16 bits a channel, of which Pillow would keep 8: grey or RGB on black."""
     try:
-        pixels = kornia_rs.io.decode_image_png_u8(content, image.size[::-1], mode)
-    except Exception as error:  # kornia-rs has no type of its own for what can't be decoded
-        raise UnreadableImage(f"no whole image: {error}") from error
-    return Image.fromarray(pixels[..., 0] if mode == "mono" else pixels)
+        import imagecodecs
+    except ImportError as error:
+        message = "PNG with colour or alpha of 16 bits needs imagecodecs: pip install imagecodecs"
+        raise UnreadableImage(message) from error
+    with decoder_errors():
+        pixels = imagecodecs.png_decode(content)
+    colours = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
+    white, found = range_of_content(colours)
+    shown = to_8_bits(colours, 0, white)
+    if pixels.shape[2] in (2, 4):
+        shown = on_black(shown, to_8_bits(pixels[..., -1], 0, 65535))
+    mode = {2: "LA", 3: "RGB", 4: "RGBA"}[pixels.shape[2]]
+    return Picture(Image.fromarray(shown), mode, found)
+
+
+# JPEG
+
+
+def decode_jpeg(content):
+    """Picture of a JPEG's bytes, without the metadata that decoders stop at if they are odd."""
+    kept, metadata, place = [content[:2]], [], 2
+    for marker, start, end in jpeg_segments(content):
+        data = content[start + 4 : end]
+        # JFIF and Adobe's segment tell the colours; what other applications add is left out.
+        if not 0xE0 <= marker <= 0xEF or data.startswith((b"JFIF\0", b"Adobe")):
+            kept.append(content[start:end])
+        else:
+            metadata.append(data)
+        place = end
+    picture = decode_by_pillow(b"".join(kept) + content[place:])
+    exif = b"".join(data[6:] for data in metadata if data.startswith(b"Exif\0\0"))
+    picture = turned_by_exif(picture, exif, b"".join(metadata))
+    if any(data.startswith(b"MPF\0") for data in metadata):
+        picture.warnings.append(SEVERAL)
+    return picture
+
+
+def jpeg_segments(content):
+    """Yield (marker, start, end) of a JPEG's segments before its pixels, up to one that is none."""
+    place = 2
+    while place + 4 <= len(content) and content[place] == 0xFF:
+        marker = content[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        end = place + 2 + int.from_bytes(content[place + 2 : place + 4])
+        if marker < 0xC0 or 0xD0 <= marker <= 0xDA or end < place + 4 or end > len(content):
+            return
+        yield marker, place, end
+        place = end
+
+
+def turned_by_exif(picture, exif, xmp=b""):
+    """A Picture turned as the bytes of EXIF say, or where they say nothing those of XMP."""
+    try:
+        block = Image.Exif()
+        block.load(exif)
+        orientation = block.get(ORIENTATION)
+    except Exception:  # of Pillow, on damaged EXIF beside whole pixels
+        return picture._replace(warnings=[*picture.warnings, DAMAGED])
+    if orientation is None and (found := XMP_ORIENTATION.search(xmp)):
+        orientation = int(found[1])
+    image, found = upright(picture.image, orientation)
+    return picture._replace(image=image, warnings=picture.warnings + found)
+
+
+# Grey
 
 
 def to_grey(image):
-    """A PIL image of any mode as mode L. Raises UnreadableImage for more than 16 bits a pixel."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise UnreadableImage("32 bits a pixel; expected 8 or 16")
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode == "F":
-        raise UnreadableImage("pixels are floating-point numbers; expected 8 or 16 bits")
+    """A PIL image with 8 bits a channel, of any mode, as mode L; alpha is composed onto black."""
     if image.mode in ("P", "PA", "LA", "La", "RGBa"):
         image = image.convert("RGBA")
     if image.mode == "RGBA" and image.getextrema()[3][0] < 255:
@@ -121,11 +254,28 @@ def to_grey(image):
     return image if image.mode == "L" else image.convert("L")
 
 
-def image_files(folder):
-    """Image files below folder, as sorted paths relative to it."""
-    endings = {".png", ".jpg", ".jpeg"}
-    found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in endings)
-    return sorted(path.relative_to(folder) for path in found)
+# Files of a data set
+
+
+def image_files(folder, passed=None):
+    """Image files below folder, as sorted paths relative to it.
+
+    passed: a Counter, to which is added what was passed over, by the reason.
+    """
+    endings, found = {".png", ".jpg", ".jpeg"}, []
+    for path, reason in walk(folder):
+        if path.suffix.lower() in endings:
+            if reason is None:
+                found.append(path.relative_to(folder))
+            elif passed is not None:
+                passed[reason] += 1
+    return sorted(found)
+
+
+def print_passed(folder, passed):
+    """Print what image_files passed over."""
+    for reason, number in passed.items():
+        print(f"warning: {folder}: {number} images passed over: {reason}", file=sys.stderr)
 
 
 def check_unreadable(source, table, most):
@@ -142,3 +292,18 @@ def check_unreadable(source, table, most):
     if len(bad) > most * len(table):
         raise InputError(f"{text}; at most {most:.2%} may be so (max_unreadable)")
     print(f"warning: {text}", file=sys.stderr)
+
+
+def print_warnings(source, table):
+    """Print each kind of warning of a table once, with how many images have it.
+
+    table: image and warnings, joined by "; ".
+    """
+    kinds = {}
+    for image, warnings in zip(table.image, table.warnings, strict=True):
+        for warning in filter(None, warnings.split("; ")):
+            kinds.setdefault(re.sub(r"\d+", "N", warning), []).append((image, warning))
+    for found in kinds.values():
+        (image, warning), *others = found
+        print(f"warning: {source}: {image}: {warning}", end="", file=sys.stderr)
+        print(f" ({len(others)} more like it)" if others else "", file=sys.stderr)
