@@ -237,7 +237,11 @@ def decoded(dataset):
     decoder = get_decoder(dataset.file_meta.TransferSyntaxUID)
     if not decoder.is_available:
         raise UnreadableImage(f"DICOM{syntax_of(dataset)} needs a decoder: {PYLIBJPEG}")
-    return decoder.as_array(dataset, correct_unused_bits=False)[0]
+    pixels, _ = decoder.as_array(dataset, correct_unused_bits=False)
+    samples = () if dataset.SamplesPerPixel == 1 else (3,)
+    if pixels.shape != (dataset.Rows, dataset.Columns, *samples):
+        raise UnreadableImage("DICOM whose pixels are no picture of its Rows and Columns")
+    return pixels
 
 
 def read_padding(dataset):

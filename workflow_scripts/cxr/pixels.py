@@ -20,8 +20,8 @@ UPRIGHT = {
     6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
 
-# check_size refuses what Pillow would warn of.
-warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+# check_size refuses what Pillow would warn of; of damaged metadata there are warnings of ours.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 class UnreadableImage(InputError):

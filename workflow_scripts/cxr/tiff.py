@@ -33,7 +33,6 @@ class Layout(NamedTuple):
     photometric: int
     bits: int
     samples: int
-    planar: bool
     alpha: bool  # that pixels are not yet multiplied with
     orientation: object
     black: int
@@ -56,7 +55,7 @@ def decode_tiff(content, otherwise):
         page, several = file.pages.first, has_second(file.pages)
         check_page(page, len(content))
         native = page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and page.bitspersample > 1
-        layout, pixels = (layout_of(page), page.asarray()) if native else (None, None)
+        layout, pixels = (layout_of(page), samples_of(page)) if native else (None, None)
     picture = as_shown(layout, pixels) if native else otherwise(content)
     if several:
         picture.warnings.append(SEVERAL)
@@ -79,7 +78,7 @@ def check_page(page, size):
     check_size(page.imagewidth, page.imagelength * page.imagedepth)
     if page.is_tiled:
         check_size(page.tilewidth, page.tilelength * page.tiledepth)
-    if not 1 <= page.samplesperpixel <= 5:
+    if not (3 if page.photometric == RGB else 1) <= page.samplesperpixel <= 5:
         raise UnreadableImage(f"{page.samplesperpixel} samples a pixel; expected 1 to 5")
     if page.sampleformat in COMPLEX_OR_FLOAT:
         raise UnreadableImage("pixels are floating-point numbers; expected 8 or 16 bits")
@@ -98,12 +97,21 @@ def layout_of(page):
         photometric=int(page.photometric),
         bits=page.bitspersample,
         samples=page.samplesperpixel,
-        planar=page.planarconfig == 2 and page.samplesperpixel > 1,
         alpha=page.samplesperpixel > colours and page.extrasamples[:1] == (UNASSOCIATED,),
         orientation=page.tags.valueof(ORIENTATION),
         black=tagged(page, SMALLEST, min, 0),
         white=tagged(page, LARGEST, max, (1 << page.bitspersample) - 1),
     )
+
+
+def samples_of(page):
+    """A page's pixels, integers (h, w, samples)."""
+    pixels = page.asarray(squeeze=False)  # separate samples, depth, height, width, samples
+    separate, depth, height, width, together = pixels.shape
+    expected = (1, page.imagelength, page.imagewidth, page.samplesperpixel)
+    if (depth, height, width, separate * together) != expected or not pixels.size:
+        raise UnreadableImage("the page is no picture in rows and columns")
+    return pixels[:, 0].transpose(1, 2, 0, 3).reshape(height, width, -1)
 
 
 def tagged(page, numbers, pick, default):
@@ -113,12 +121,8 @@ def tagged(page, numbers, pick, default):
 
 
 def as_shown(layout, pixels):
-    """Picture of samples: integers (h, w), (h, w, samples) or, if planar, (samples, h, w)."""
+    """Picture of a page's samples, integers (h, w, samples)."""
     n_colours = 3 if layout.photometric == RGB else 1
-    if pixels.ndim == 2:
-        pixels = pixels[..., np.newaxis]
-    elif layout.planar:
-        pixels = np.moveaxis(pixels, 0, -1)
     colours = pixels[..., 0] if n_colours == 1 else pixels[..., :3]
     black, white, found = grey_range(layout, colours)
     shown = to_8_bits(colours, black, white)
