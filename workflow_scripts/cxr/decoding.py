@@ -29,6 +29,7 @@ from cxr.pixels import (
 from cxr.tiff import decode_tiff
 
 SMALLEST = 32  # pixels, width and height: what is smaller is no radiograph
+LOSSLESS = 0xC3  # marker of a JPEG's frame
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 # What else Pillow reads; not EPS and the like, which start other programs.
@@ -118,6 +119,15 @@ def in_8_bits(image):
     return Image.fromarray(to_8_bits(values, 0, white)), found
 
 
+def require_imagecodecs(what):
+    """The module imagecodecs. Raises UnreadableImage, naming what needs it, if there is none."""
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise UnreadableImage(f"{what} needs imagecodecs: pip install imagecodecs") from error
+    return imagecodecs
+
+
 # PNG
 
 
@@ -172,11 +182,7 @@ def decode_png_8(content, mode):
 
 def decode_png_16(content):
     """Picture of a PNG of 16 bits a channel, of which Pillow would keep 8: grey or RGB on black."""
-    try:
-        import imagecodecs
-    except ImportError as error:
-        message = "PNG with colour or alpha of 16 bits needs imagecodecs: pip install imagecodecs"
-        raise UnreadableImage(message) from error
+    imagecodecs = require_imagecodecs("PNG with colour or alpha of 16 bits")
     with decoder_errors():
         pixels = imagecodecs.png_decode(content)
     colours = pixels[..., 0] if pixels.shape[2] < 3 else pixels[..., :3]
@@ -196,6 +202,8 @@ def decode_jpeg(content):
     kept, metadata, place = [content[:2]], [], 2
     for marker, start, end in jpeg_segments(content):
         data = content[start + 4 : end]
+        if is_frame(marker) and (marker == LOSSLESS or data[:1] != b"\x08"):
+            return decode_deep_jpeg(content, *struct.unpack_from(">BHH", data))
         # JFIF and Adobe's segment tell the colours; what other applications add is left out.
         if not 0xE0 <= marker <= 0xEF or data.startswith((b"JFIF\0", b"Adobe")):
             kept.append(content[start:end])
@@ -223,6 +231,22 @@ def jpeg_segments(content):
             return
         yield marker, place, end
         place = end
+
+
+def is_frame(marker):
+    """Whether a segment's marker is that of a frame's header: SOF0 to SOF15, or JPEG-LS's."""
+    return (marker & 0xF0 == 0xC0 and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7
+
+
+def decode_deep_jpeg(content, bits, height, width):
+    """Picture of a JPEG that is lossless or of other than 8 bits, which Pillow can't decode."""
+    imagecodecs = require_imagecodecs("JPEG that is lossless or of more than 8 bits")
+    check_size(width, height)
+    with decoder_errors():
+        pixels = imagecodecs.jpeg_decode(content)
+    white, found = ((1 << bits) - 1, []) if bits < 16 else range_of_content(pixels)
+    image = Image.fromarray(to_8_bits(pixels, 0, white))
+    return Picture(image, "I;16" if image.mode == "L" and bits > 8 else image.mode, found)
 
 
 def turned_by_exif(picture, exif, xmp=b""):

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cxr.decoding import SMALLEST, jpeg_segments
+from cxr.decoding import SMALLEST, is_frame, jpeg_segments
 from cxr.pixels import DEPTHS, MOST_BYTES, UnreadableImage, check_size
 
 ELEMENTS = [
@@ -224,7 +224,7 @@ def frame_header(code):
         right, bottom, left, top = np.frombuffer(code, ">u4", 4, place + 8).tolist()
         return JPEG_2000, right - left, bottom - top
     for marker, start, _ in jpeg_segments(code):
-        if (marker & 0xF0 == 0xC0 and marker not in (0xC4, 0xC8, 0xCC)) or marker == 0xF7:
+        if is_frame(marker):
             height, width = np.frombuffer(code, ">u2", 2, start + 5).tolist()
             return marker, width, height
     raise UnreadableImage("compressed pixels without the header of JPEG or JPEG 2000")
