@@ -74,7 +74,7 @@ def has_mark(content):
 
 def is_dicom(content):
     """Whether bytes are DICOM's by the mark, or start with an element of group 2 or 8."""
-    return has_mark(content) or bool(re.match(rb"[\x02\x08]\0[\0-\x20]\0", content))
+    return has_mark(content) or bool(re.match(rb"[\x02\x08]\0.[\0-\x31]", content, re.DOTALL))
 
 
 def read_dicom(content):

@@ -19,16 +19,14 @@ def is_clutter(name):
 def walk(folder, out=None):
     """Yield (path, why it is passed over or None) of what lies below a folder, in order.
 
-    Clutter and what is in the folder out are left out. Folders that are linked into a folder are
-    searched, each once. Masks are passed over by the names of their folders, and what is no file
+    Clutter and what is in the folder out are left out. Links to folders elsewhere are followed, to
+    each folder once. Masks are passed over by the names of their folders, and what is no file
     (pipes, devices) by its kind; nothing is opened. A folder that can't be listed is yielded.
     """
-    closed, seen = [], set()
+    root, closed, seen = Path(folder).resolve(), [], {out}
     for place, folders, names in os.walk(folder, onerror=closed.append, followlinks=True):
         of_masks = any(MASKS.search(part) for part in Path(place).relative_to(folder).parts)
-        folders[:] = [
-            name for name in sorted(folders) if _is_new(Path(place, name), out, seen)
-        ]  # fmt: skip
+        folders[:] = [name for name in sorted(folders) if _is_new(Path(place, name), root, seen)]
         for name in sorted(names):
             if not is_clutter(name):
                 path = Path(place, name)
@@ -36,10 +34,11 @@ def walk(folder, out=None):
     yield from ((Path(error.filename), None) for error in closed)
 
 
-def _is_new(folder, out, seen):
-    """Whether a folder is to be searched, and, noted in seen, has not been yet."""
+def _is_new(folder, root, seen):
+    """Whether a folder is to be searched; it is noted in seen. Links within root are not."""
     real = folder.resolve()
-    if is_clutter(folder.name) or real == out or real in seen:
+    inside = root.is_relative_to(real) or real.is_relative_to(root)
+    if is_clutter(folder.name) or real in seen or (folder.is_symlink() and inside):
         return False
     seen.add(real)
     return True
