@@ -171,6 +171,25 @@ def test_an_archive_becomes_an_array_and_a_bad_image_is_named(nih, capsys):
     assert "1 of 3 images can't be used, first 00000001_001.png" in capsys.readouterr().err
 
 
+def test_what_macos_puts_into_an_archive_is_no_image(nih):
+    archive, labels, out = nih
+    names = [row[:16] for row in ROWS]
+    more = {f"._{name}": b"no image" for name in names}
+    more |= {f"../__MACOSX/{name}": b"no image" for name in names}
+    write_archive(archive, more | {name: png(1) for name in names})
+    prepare_chestxray14(archive, labels, 16, 0, out)
+    assert pd.read_csv(out.with_suffix(".csv")).image.tolist() == names
+
+
+def test_guesses_of_decoding_are_in_the_log(nih, capsys):
+    archive, labels, out = nih
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((40, 40), 4000, np.uint16)).save(buffer, "PNG")
+    write_archive(archive, {ROWS[0][:16]: buffer.getvalue()})
+    prepare_chestxray14(archive, labels, 16, 0, out)
+    assert f"{ROWS[0][:16]}: depth guessed: values reach 4000" in capsys.readouterr().err
+
+
 def test_too_many_bad_images_stop_the_step(nih):
     archive, labels, out = nih
     with pytest.raises(InputError, match=r"1 of 3 images can't be used.*at most 1.00% may be so"):

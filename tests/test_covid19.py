@@ -75,6 +75,33 @@ def test_unreadable_images_are_named_counted_and_limited(database, tmp_path, cap
         inspect(database, tmp_path, most=0.01)
 
 
+def test_what_a_decoder_raises_or_we_get_wrong_costs_no_other_row(
+    database, tmp_path, capsys, monkeypatch
+):
+    def broken(image):
+        return 1 / 0 if image.size == (50, 50) else 0.0
+
+    Image.new("L", (50, 50)).save(database / "NORMAL/NORMAL (1).png")
+    monkeypatch.setattr("inspect_covid19.tint", broken)
+    table = inspect(database, tmp_path).set_index("image")
+    assert len(table) == 37
+    reason = table.loc["NORMAL/NORMAL (1).png"].reason
+    assert reason == "defect of this program: ZeroDivisionError, see its log"
+    assert (table.reason != "").sum() == 1
+    assert "return 1 / 0" in capsys.readouterr().err
+
+
+def test_guesses_are_in_the_manifest_and_the_log(database, tmp_path, capsys):
+    names = [f"NORMAL/NORMAL ({number}).png" for number in (1, 2)]
+    for name in names:
+        twelve = np.asarray(Image.open(database / name).convert("L")).astype(np.uint16) * 16
+        Image.fromarray(twelve).save(database / name)
+    warnings = inspect(database, tmp_path).set_index("image").warnings
+    assert (warnings != "").sum() == 2 and warnings[names[0]].endswith("read as 12 bits")
+    (line,) = [text for text in capsys.readouterr().err.splitlines() if "guessed" in text]
+    assert f"{names[0]}: depth guessed" in line and line.endswith("(1 more like it)")
+
+
 def test_another_version_of_the_database_is_refused(database, tmp_path):
     with pytest.raises(InputError, match="13 images of class covid19, expected 219"):
         inspect(database, tmp_path, expected=[("normal", 12), ("covid19", 219)])

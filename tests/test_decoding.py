@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 Image = pytest.importorskip("PIL.Image")
+ImageOps = pytest.importorskip("PIL.ImageOps")
 pytest.importorskip("kornia_rs")
-from cxr.decoding import UnreadableImage, read_grey  # noqa: E402
+imagecodecs = pytest.importorskip("imagecodecs")
+from cxr.decoding import UnreadableImage, decode, read_grey  # noqa: E402
 
 
 def stored(image, kind="PNG", **options):
@@ -188,3 +190,145 @@ def test_a_file_without_permission_is_refused_with_the_reason(grey, tmp_path):
 def test_a_missing_file_is_another_matter(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_grey(tmp_path / "gone.png")
+
+
+# Metadata that decoders stop at
+
+SMOOTH = np.add.outer(np.arange(48), np.arange(40)).astype(np.uint8) + 50
+DEEP = SMOOTH.astype(np.uint16) * 257
+TWELVE = np.rint(SMOOTH / 255 * 4095).astype(np.uint16)
+LONG_TEXT = zlib.compress(bytes(5_000_000))
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (b"zTXt", b"x\0\0" + LONG_TEXT),
+        (b"iCCP", b"x\0\0" + LONG_TEXT),
+        (b"iTXt", b"odd"),
+        (b"pHYs", b"odd"),
+        (b"cHRM", b"odd"),
+        (b"eXIf", b"II*\0\xff\xff\xff\xff"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["L", "P", "LA"])
+def test_a_png_with_large_or_odd_metadata(kind, data, mode):
+    content = stored(Image.fromarray(SMOOTH).convert(mode))
+    found = np.asarray(read_grey(content[:33] + chunk(kind, data) + content[33:]))
+    assert (found == SMOOTH).all()
+
+
+def odd_exif(tags):
+    """A JPEG's segment of EXIF: tags as (tag, type, count, 4 bytes)."""
+    fields = b"".join(struct.pack("<HHI4s", *field) for field in tags)
+    data = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + fields + bytes(4)
+    return b"\xff\xe1" + struct.pack(">H", len(data) + 2) + data
+
+
+TURNED = (0x0112, 3, 1, b"\6\0\0\0")
+UNKNOWN = "Orientation is none of 1 to 8: the picture was not turned"
+DAMAGED = "damaged metadata: it is not known whether the picture is upright"
+
+
+@pytest.mark.parametrize(
+    ("tags", "turned", "warnings"),
+    [
+        ([TURNED, (0x011A, 2, 4, b"ab1\0")], True, []),  # XResolution as text
+        ([TURNED, (0x011A, 5, 1, b"\xff\xff\xff\x7f")], True, []),  # outside of the file
+        ([TURNED, (0x8769, 2, 4, b"abc\0")], True, []),  # the pointer to EXIF's own tags
+        ([(0x0112, 4, 1, b"\6\0\0\0")], True, []),
+        ([(0x0112, 3, 1, b"\0\0\0\0")], False, []),
+        ([(0x0112, 3, 1, b"\x09\0\0\0")], False, [UNKNOWN]),
+        ([(0x0112, 2, 2, b"6\0\0\0")], False, [UNKNOWN]),
+        ([(0x0112, 3, 2, b"\6\0\6\0")], True, []),
+    ],
+)
+def test_a_jpeg_with_odd_exif(tags, turned, warnings):
+    content = stored(Image.fromarray(SMOOTH), "JPEG", quality=95)
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    picture = decode(content[:20] + odd_exif(tags) + content[20:])
+    assert (np.asarray(picture.image) == (np.rot90(expected, -1) if turned else expected)).all()
+    assert picture.warnings == warnings
+
+
+def test_exif_that_cannot_be_read_is_warned_of():
+    content = stored(Image.fromarray(SMOOTH), "JPEG")
+    exif = b"\xff\xe1\0\x12Exif\0\0no exif at"
+    assert decode(content[:20] + exif + content[20:]).warnings == [DAMAGED]
+
+
+def test_orientation_of_xmp():
+    content = stored(Image.fromarray(SMOOTH), "JPEG")
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<rdf tiff:Orientation="3"/>'
+    segment = b"\xff\xe1" + struct.pack(">H", len(xmp) + 2) + xmp
+    expected = np.asarray(Image.open(io.BytesIO(content)))[::-1, ::-1]
+    assert (np.asarray(read_grey(content[:20] + segment + content[20:])) == expected).all()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_every_orientation_is_pillow_s(orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = stored(Image.fromarray(SMOOTH), kind, exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(content)))
+    assert (np.asarray(read_grey(content)) == np.asarray(expected)).all()
+
+
+# More than 8 bits
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_16_bits_with_colour_or_alpha(channels):
+    opaque = np.full_like(DEEP, 65535)
+    for grey, warnings in ((DEEP, 0), (TWELVE, 1)):
+        planes = [grey] * (channels - 1) + [opaque if channels % 2 == 0 else grey]
+        picture = decode(imagecodecs.png_encode(np.dstack(planes)))
+        assert np.abs(np.asarray(picture.image.convert("L")).astype(int) - SMOOTH).max() <= 1
+        assert len(picture.warnings) == warnings
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14])
+def test_the_depth_of_content_in_16_bits_is_guessed_and_warned_of(bits):
+    values = np.rint(SMOOTH / 255 * ((1 << bits) - 1)).astype(np.uint16)
+    values[0, 0] = (1 << bits) - 1
+    picture = decode(stored(Image.fromarray(values)))
+    assert np.abs(np.asarray(picture.image).astype(int) - SMOOTH)[1:].max() <= 1
+    (warning,) = picture.warnings
+    assert warning == f"depth guessed: values reach {(1 << bits) - 1} of 65535, read as {bits} bits"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        imagecodecs.ljpeg_encode(DEEP, bitspersample=16),
+        imagecodecs.jpeg8_encode(TWELVE, bitspersample=12, level=98),
+    ],
+    ids=["lossless", "12 bits"],
+)
+def test_jpeg_of_more_than_8_bits(content):
+    picture = decode(content)
+    assert np.abs(np.asarray(picture.image).astype(int) - SMOOTH).mean() < 1
+    assert picture.warnings == [] and picture.mode == "I;16"
+
+
+def interlaced(values):
+    """A grey PNG of 16 bits in Adam7's order, which Pillow does not write."""
+    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2))
+    raw = b""
+    for x, y, dx, dy in (*passes, (0, 1, 1, 2)):
+        raw += b"".join(b"\0" + row.astype(">u2").tobytes() for row in values[y::dy, x::dx])
+    height, width = values.shape
+    header = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 1)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(raw)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*parts) for parts in chunks)
+
+
+def test_an_interlaced_png():
+    assert (np.asarray(read_grey(interlaced(DEEP))) == SMOOTH).all()
+
+
+def test_formats_that_start_other_programs_are_no_images():
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n"
+    with pytest.raises(UnreadableImage, match="the file is no image"):
+        read_grey(eps)

@@ -36,7 +36,8 @@ def file_of(pixels, syntax=uid.ExplicitVRLittleEndian, code=None, **elements):
     described = {
         "Modality": "DX", "ViewPosition": "PA", "Rows": 48, "Columns": 40, "SamplesPerPixel": 1,
         "PhotometricInterpretation": "MONOCHROME2", "BitsAllocated": 8 * pixels.itemsize,
-        "BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(pixels.dtype.kind == "i"),
+        "BitsStored": bits, "HighBit": bits - 1,
+        "PixelRepresentation": int(pixels.dtype.kind == "i"),
     }  # fmt: skip
     for name, value in (described | elements).items():
         setattr(dataset, name, value)

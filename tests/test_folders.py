@@ -8,7 +8,7 @@ import pytest
 from cxr.folders import is_clutter, walk
 
 pytest.importorskip("PIL.Image")
-from cxr.decoding import UnreadableImage, image_files, read_bytes  # noqa: E402
+from cxr.decoding import UnreadableImage, image_files, read_bytes
 
 
 def touch(path):
@@ -23,8 +23,15 @@ def names_below(folder):
 
 @pytest.mark.parametrize(
     "name",
-    ["._a.png", "images/._a.png", "__MACOSX/images/a.png", ".DS_Store", "x/Thumbs.db", "@eaDir/a.png"],
-)  # fmt: skip
+    [
+        "._a.png",
+        "images/._a.png",
+        "__MACOSX/images/a.png",
+        ".DS_Store",
+        "x/Thumbs.db",
+        "@eaDir/a.png",
+    ],
+)
 def test_what_desktops_leave_is_no_image(tmp_path, name):
     touch(tmp_path / name)
     touch(tmp_path / "a.png")

@@ -177,6 +177,38 @@ def test_bad_files_do_not_stop_others(net, tmp_path, capsys):
     assert f"3 of 4 images can't be read, first {cut}: the PNG is cut short" in printed
 
 
+def test_a_defect_of_ours_keeps_its_traceback_and_the_other_rows(
+    net, tmp_path, monkeypatch, capsys
+):
+    good, bad = save(tmp_path / "good.png"), save(tmp_path / "bad.png", chest(91, 100))
+    doubts = reading.doubts
+    monkeypatch.setattr(
+        reading, "doubts", lambda grey, pixels: doubts(grey, pixels if grey.height == 90 else None)
+    )
+    rows = run([bad, good], net, tmp_path / "out")
+    assert rows[str(bad)]["error"] == "defect of this program: TypeError, see its log"
+    assert rows[str(good)]["decision"] in CLASSES
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_pipes_are_not_opened_and_masks_are_no_radiographs(net, tmp_path, capsys):
+    xrays, elsewhere = tmp_path / "xrays", tmp_path / "elsewhere"
+    save(xrays / "images/a.png")
+    save(xrays / "masks/a.png")
+    save(elsewhere / "b.png")
+    os.mkfifo(xrays / "pipe.png")
+    (xrays / "link").symlink_to(elsewhere)
+    rows = run([xrays, xrays / "pipe.png"], net, tmp_path / "out")
+    assert {file: row["error"] for file, row in rows.items()} == {
+        str(xrays / "images/a.png"): None,
+        str(xrays / "link/b.png"): None,
+        str(xrays / "pipe.png"): "no file, but a pipe, socket or device",
+    }
+    said = capsys.readouterr().err
+    assert "1 files in folders skipped: in folders of masks" in said
+    assert "1 files in folders skipped: no files, but pipes, sockets or devices" in said
+
+
 def test_nothing_predicted_is_one_line(net, tmp_path):
     bad = tmp_path / "bad.png"
     bad.write_bytes(b"")
@@ -434,3 +466,25 @@ def test_a_closed_folder_is_reported(net, tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", refuse)
     rows = run([tmp_path], net, tmp_path / "out")
     assert rows[str(closed)]["error"] and rows[str(good)]["decision"] in CLASSES
+
+
+CASES = Path(__file__).parents[2] / "shared" / "cases"
+REFUSED = {"no_transfer_syntax.dcm": "DICOM without a transfer syntax (TransferSyntaxUID)"}
+
+
+@pytest.mark.skipif(not CASES.exists(), reason=f"odd files are not at {CASES}")
+def test_shared_cases_show_what_they_should():
+    truths = sorted(CASES.glob("*.truth.png"))
+    assert truths
+    for truth in truths:
+        (path,) = (p for p in CASES.glob(truth.name.replace(".truth.png", ".*")) if p != truth)
+        content = path.read_bytes()
+        if path.name in REFUSED:
+            with pytest.raises(InputError, match="without a transfer syntax"):
+                reading.read_content(content, True)
+            continue
+        grey, _ = reading.read_content(content, path.suffix == ".dcm")
+        difference = np.asarray(grey).astype(int) - np.asarray(Image.open(truth))
+        assert np.abs(difference).mean() < 1, path.name
+    turned, warnings = reading.read_content((CASES / "main_011a_2.jpg").read_bytes(), False)
+    assert turned.size == (128, 120) and warnings == []

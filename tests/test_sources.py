@@ -97,6 +97,30 @@ def test_database_as_a_zip_file(database, tmp_path):
     assert listed(tmp_path, tmp_path / "archive.zip") == EXPECTED
 
 
+def test_what_macos_puts_into_a_zip_file_is_no_image(database, tmp_path):
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        for path in database.rglob("*.png"):
+            name = path.relative_to(database)
+            archive.write(path, name)
+            archive.writestr(f"__MACOSX/{name.parent}/._{name.name}", b"no image")
+            archive.writestr(f"{name.parent}/._{name.name}", b"no image")
+    assert listed(tmp_path, tmp_path / "archive.zip") == EXPECTED
+
+
+def test_masks_beside_images_become_no_radiographs(database, tmp_path, capsys):
+    """As in Kaggle's versions 2 and later."""
+    expected = []
+    for name, folder in FOLDERS.items():
+        (file,) = (database / "COVID-19 Radiography Database" / folder).glob("*.png")
+        (file.parent / "images").mkdir()
+        (file.parent / "Masks").mkdir()
+        (file.parent / "Masks" / file.name).write_bytes(file.read_bytes())
+        file.rename(file.parent / "images" / file.name)
+        expected.append([f"{folder}/images/{file.name}", name])
+    assert listed(tmp_path, database) == expected
+    assert capsys.readouterr().err.count("1 images passed over: in folders of masks") == 3
+
+
 def test_half_a_zip_file_is_refused(database, tmp_path):
     with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
         for path in database.rglob("*.png"):

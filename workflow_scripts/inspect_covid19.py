@@ -42,12 +42,16 @@ def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):
 
 
 def describe(path):
-    """What there is to say about one image, as a row."""
+    """What there is to say about one image, or why it can't be used, as a row."""
     try:
-        picture = decode(read_bytes(path))
-        stored, grey = picture.image, grey_of(picture)
+        return properties(decode(read_bytes(path)))
     except Exception as error:  # nothing about one image may cost the others their rows
         return {"reason": reason_of(error), "warnings": ""}
+
+
+def properties(picture):
+    """What there is to say about a Picture, as a row."""
+    stored, grey = picture.image, grey_of(picture)
     pixels = np.asarray(grey)
     digest = hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes())
     return {

@@ -285,9 +285,12 @@ def image_files(folder, passed=None):
     """Image files below folder, as sorted paths relative to it.
 
     passed: a Counter, to which is added what was passed over, by the reason.
+    Raises InputError for a folder that can't be listed.
     """
     endings, found = {".png", ".jpg", ".jpeg"}, []
     for path, reason in walk(folder):
+        if path.is_dir():
+            raise InputError(f"{path}: this folder can't be listed")
         if path.suffix.lower() in endings:
             if reason is None:
                 found.append(path.relative_to(folder))
