@@ -257,6 +257,24 @@ def test_exif_that_cannot_be_read_is_warned_of():
     assert decode(content[:20] + exif + content[20:]).warnings == [DAMAGED]
 
 
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_cut_jpeg_with_an_end_is_warned_of(mode):
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96), dtype=np.uint8)
+    content = stored(Image.fromarray(noise).convert(mode), "JPEG")
+    assert decode(content).warnings == []
+    (warning,) = decode(content[: len(content) // 2] + b"\xff\xd9").warnings
+    assert warning == "the lowest rows are one grey: the JPEG may be cut short"
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_several_pictures_in_a_png_are_warned_of(mode):
+    pages = [Image.fromarray(255 - SMOOTH).convert(mode)]
+    content = stored(Image.fromarray(SMOOTH).convert(mode), save_all=True, append_images=pages)
+    picture = decode(content)
+    assert (np.asarray(picture.image.convert("L")) == SMOOTH).all()
+    assert picture.warnings == ["several pictures in the file, the first was read"]
+
+
 def test_orientation_of_xmp():
     content = stored(Image.fromarray(SMOOTH), "JPEG")
     xmp = b'http://ns.adobe.com/xap/1.0/\0<rdf tiff:Orientation="3"/>'

@@ -188,7 +188,10 @@ def test_pixels_in_the_upper_bits():
     left = (SIGNED << 4).astype(np.int16)
     assert_shows(file_of(left, bits=12, HighBit=15, WindowCenter=0, WindowWidth=4096))
     said = "pixels have more bits than BitsStored says, which were left out"
-    assert_shows(file_of(TWELVE | 1 << 13, bits=12, **WINDOW), warnings=[said])
+    overlay = (np.arange(TWELVE.size).reshape(TWELVE.shape) % 2 << 13).astype(np.uint16)
+    assert_shows(file_of(TWELVE | overlay, bits=12, **WINDOW), warnings=[said])
+    said = "pixels have more bits than BitsStored says, read as 16 bits"
+    assert_shows(file_of(DEEP, bits=12, **WINDOW_16), warnings=[said])
 
 
 def test_without_a_window_the_depth_counts_where_pixels_fill_it():

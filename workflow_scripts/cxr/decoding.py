@@ -144,6 +144,8 @@ def decode_png(content):
         picture = decode_png_16(pixels)
     else:
         picture = decode_by_pillow(pixels)
+    if SEVERAL not in picture.warnings and any(kind == b"acTL" for kind, *_ in chunks):
+        picture.warnings.append(SEVERAL)
     exif = [content[start + 8 : end - 4] for kind, start, end in chunks if kind == b"eXIf"]
     return turned_by_exif(picture, exif[0]) if exif else picture
 
@@ -212,6 +214,8 @@ def decode_jpeg(content):
         place = end
     picture = decode_by_pillow(b"".join(kept) + content[place:])
     exif = b"".join(data[6:] for data in metadata if data.startswith(b"Exif\0\0"))
+    if (np.asarray(picture.image)[-1] == 128).all():  # what libjpeg makes of missing data
+        picture.warnings.append("the lowest rows are one grey: the JPEG may be cut short")
     picture = turned_by_exif(picture, exif, b"".join(metadata))
     if any(data.startswith(b"MPF\0") for data in metadata):
         picture.warnings.append(SEVERAL)

@@ -334,7 +334,8 @@ def as_shown(stored):
     """
     if not stored.grey:
         return Image.fromarray(stored.pixels), []
-    values, found = stored_values(stored)
+    stored, found = with_bits_of_content(stored)
+    values = stored_values(stored)
     padding = padding_of(stored, values)
     if padding.all():
         raise UnreadableImage("all pixels are padding (PixelPaddingValue)")
@@ -345,22 +346,33 @@ def as_shown(stored):
     return Image.fromarray(np.rint(share.clip(0, 1) * 255).astype(np.uint8)), found + more
 
 
-def stored_values(stored):
-    """Pixel values, int64 (h, w), without the bits that none are stored in, and warnings."""
+def with_bits_of_content(stored):
+    """Stored with the bits that its pixels use, where these aren't what the file says; warnings.
+
+    Spare bits with one pattern are an overlay's or nothing; with many they are the pixels'.
+    """
     pixels = stored.pixels.astype(np.int64)
-    spare = 8 * stored.pixels.itemsize - stored.bits
-    content, shift, found = pixels[~padding_of(stored, pixels)], stored.shift, []
+    content, allocated = pixels[~padding_of(stored, pixels)], 8 * stored.pixels.itemsize
     least = -(1 << stored.bits - 1) if stored.signed else 0
-    if ((content >> shift < least) | (content >> shift >= 1 << stored.bits)).any():
-        if shift == 0 and not (content & ((1 << spare) - 1)).any():
-            shift = spare
-            found = ["pixels are in the upper bits, other than HighBit says, and were read so"]
-        else:
-            found = ["pixels have more bits than BitsStored says, which were left out"]
-    values = pixels >> shift & (1 << stored.bits) - 1
+    shifted = content >> stored.shift
+    if not ((shifted < least) | (shifted >= 1 << stored.bits)).any():
+        return stored, []
+    spare = allocated - stored.bits
+    if stored.shift == 0 and not (content & ((1 << spare) - 1)).any():
+        found = "pixels are in the upper bits, other than HighBit says, and were read so"
+        return stored._replace(shift=spare), [found]
+    if len(np.unique(content >> stored.bits)) > 2:
+        found = f"pixels have more bits than BitsStored says, read as {allocated} bits"
+        return stored._replace(bits=allocated, shift=0), [found]
+    return stored, ["pixels have more bits than BitsStored says, which were left out"]
+
+
+def stored_values(stored):
+    """Pixel values, int64 (h, w), without the bits that none are stored in."""
+    values = stored.pixels.astype(np.int64) >> stored.shift & (1 << stored.bits) - 1
     if stored.signed:
         values -= (values >> (stored.bits - 1)) << stored.bits
-    return values, found
+    return values
 
 
 def padding_of(stored, values):
