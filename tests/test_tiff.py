@@ -97,6 +97,10 @@ def test_12_bits():
     assert_shows(tiff(TWELVE, extratags=[(281, 3, 1, 4095, True)]), warnings=[by_tag])
     both = [(280, 3, 1, 1000, True), (281, 3, 1, 5095, True)]
     assert_shows(tiff(TWELVE + 1000, extratags=both), warnings=[by_tag])
+    statistics = [(280, 3, 1, int(TWELVE.min()), True), (281, 3, 1, int(TWELVE.max()), True)]
+    assert_shows(tiff(TWELVE, extratags=statistics), warnings=["depth guessed"])
+    statistics = [(280, 3, 1, int(TRUTH.min()), True), (281, 3, 1, int(TRUTH.max()), True)]
+    assert_shows(tiff(TRUTH, extratags=statistics))
     wrong = [(281, 3, 1, 255, True)]
     unused = "pixels are outside of MinSampleValue and MaxSampleValue, which were not used"
     assert_shows(tiff(DEEP, extratags=wrong), warnings=[unused])

@@ -141,7 +141,9 @@ def grey_range(layout, values):
     least, largest, full = int(values.min()), int(values.max()), (1 << layout.bits) - 1
     if least < 0:
         raise UnreadableImage("pixels are negative numbers; expected 8 or 16 bits")
-    if (layout.black, layout.white) != (0, full):
+    # Many writers note the least and the largest value of the image, which are no range of grey.
+    statistics = layout.black in (0, least) and layout.white == largest
+    if (layout.black, layout.white) != (0, full) and not statistics:
         tags = "MinSampleValue and MaxSampleValue"
         if layout.black <= least and largest <= layout.white and layout.black < layout.white:
             return layout.black, layout.white, [f"grey range taken from {tags}"]
