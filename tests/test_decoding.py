@@ -236,6 +236,7 @@ DAMAGED = "damaged metadata: it is not known whether the picture is upright"
         ([TURNED, (0x011A, 2, 4, b"ab1\0")], True, []),  # XResolution as text
         ([TURNED, (0x011A, 5, 1, b"\xff\xff\xff\x7f")], True, []),  # outside of the file
         ([TURNED, (0x8769, 2, 4, b"abc\0")], True, []),  # the pointer to EXIF's own tags
+        ([(0x010F, 2, 99, b"\xff\xff\xff\x7f"), TURNED], True, []),  # the maker, outside, too
         ([(0x0112, 4, 1, b"\6\0\0\0")], True, []),
         ([(0x0112, 3, 1, b"\0\0\0\0")], False, []),
         ([(0x0112, 3, 1, b"\x09\0\0\0")], False, [UNKNOWN]),

@@ -38,6 +38,8 @@ PNG_COLOURS = {0: "L", 2: "RGB", 6: "RGBA"}  # colour type: mode in PIL's words
 # Text, profiles and times of a PNG are left out: decoders stop at some that are large or odd.
 PNG_PIXELS = {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"acTL", b"fcTL", b"fdAT"}
 ORIENTATION = 0x0112  # tag of EXIF
+INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i"}  # type of a tag: in struct's words
+ODD = -1  # an orientation of another type
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([0-9])')
 DAMAGED = "damaged metadata: it is not known whether the picture is upright"
 
@@ -253,13 +255,29 @@ def decode_deep_jpeg(content, bits, height, width):
     return Picture(image, "I;16" if image.mode == "L" and bits > 8 else image.mode, found)
 
 
+def orientation_of(exif):
+    """Orientation in the bytes of EXIF, or None; other tags may be damaged, and are not looked at.
+
+    Raises struct.error or KeyError for what is no EXIF, or is cut short.
+    """
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II": "<", b"MM": ">"}[exif[:2]]
+    (place,) = struct.unpack_from(f"{order}I", exif, 4)
+    (n_tags,) = struct.unpack_from(f"{order}H", exif, place)
+    for field in range(place + 2, place + 2 + 12 * n_tags, 12):
+        tag, kind = struct.unpack_from(f"{order}HH", exif, field)
+        if tag == ORIENTATION:
+            if kind not in INTEGERS:
+                return ODD
+            return struct.unpack_from(order + INTEGERS[kind], exif, field + 8)[0]
+    return None
+
+
 def turned_by_exif(picture, exif, xmp=b""):
     """A Picture turned as the bytes of EXIF say, or where they say nothing those of XMP."""
     try:
-        block = Image.Exif()
-        block.load(exif)
-        orientation = block.get(ORIENTATION)
-    except Exception:  # of Pillow, on damaged EXIF beside whole pixels
+        orientation = orientation_of(exif) if exif else None
+    except (struct.error, KeyError):
         return picture._replace(warnings=[*picture.warnings, DAMAGED])
     if orientation is None and (found := XMP_ORIENTATION.search(xmp)):
         orientation = int(found[1])
