@@ -5,15 +5,20 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cxr.batches import Pixels, network_input
+from cxr.devices import OTHERWISE, memory_errors
 
 EVALUATION_BATCH = {"cpu": 32, "cuda": 256}  # images
 
 
 def predict_logits(net, images, device):
-    """Logits, float32 (n, outputs), of all images in order; net is put into eval mode."""
+    """Logits, float32 (n, outputs), of all images in order; net is put into eval mode.
+
+    Raises InputError where a GPU has too little memory.
+    """
     net.eval()
-    pixels = Pixels(images, device, keep=False)
-    return predict(lambda batch: net(network_input(batch)), pixels, np.arange(len(images)), device)
+    pixels, indices = Pixels(images, device, keep=False), np.arange(len(images))
+    with memory_errors(f"{EVALUATION_BATCH[device.type]} images at once", OTHERWISE):
+        return predict(lambda batch: net(network_input(batch)), pixels, indices, device)
 
 
 @torch.no_grad()
