@@ -103,7 +103,10 @@ def save_net(path, net, description):
 
 
 def load_net(path):
-    """Load a stored net: (net in eval mode, description). Raises NetError on a mismatch."""
+    """Load a stored net: (net in eval mode, description). Raises NetError on a mismatch.
+
+    Pooling that changes nothing at the net's image size is left out: see check_differentiable.
+    """
     description = read_description(path)
     try:
         net = create(description["architecture"], len(description["outputs"]))
@@ -112,7 +115,48 @@ def load_net(path):
     with damage_named(path), safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}
     load_strictly(net, state, Path(path))
-    return net.eval(), description
+    drop_idle_pooling(net.eval(), description["image_size"])
+    return net, description
+
+
+@torch.no_grad()
+def drop_idle_pooling(net, image_size):
+    """Take out of net, in eval mode, adaptive pooling whose inputs have the size of its outputs."""
+    sizes = {}
+    hooks = [
+        layer.register_forward_hook(
+            lambda _layer, inputs, output, name=name: sizes.update({name: (inputs[0], output)})
+        )
+        for name, layer in adaptive_pooling(net).items()
+    ]
+    if hooks:
+        net(torch.zeros(1, 3, image_size, image_size))
+    for hook in hooks:
+        hook.remove()
+    for name, (before, after) in sizes.items():
+        if before.shape == after.shape:
+            net.set_submodule(name, nn.Identity())
+
+
+def adaptive_pooling(net):
+    """By name, the layers that pool to more than one value a channel: VGG's and AlexNet's."""
+    return {
+        name: layer
+        for name, layer in net.named_modules()
+        if isinstance(layer, nn.AdaptiveAvgPool2d) and layer.output_size not in (1, (1, 1))
+    }
+
+
+def check_differentiable(net, device):
+    """Raise NetError if the net's backward pass is not deterministic on the device.
+
+    Of what torchvision's classifiers do, PyTorch has no such pass on GPUs for adaptive pooling.
+    """
+    if device.type == "cuda" and (names := list(adaptive_pooling(net))):
+        raise NetError(
+            f"{type(net).__name__}: its layer {names[0]} has no deterministic backward pass on a "
+            'GPU at this image_size; take 224, or CUDA_VISIBLE_DEVICES="" for the CPU'
+        )
 
 
 def load_strictly(net, state, path):

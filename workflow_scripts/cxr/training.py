@@ -9,9 +9,16 @@ import torch
 from torch import nn
 
 from cxr.batches import CachedFeatures, Pixels, batches, network_input, to_device
-from cxr.devices import PRECISIONS, autocast, side_stream
+from cxr.devices import (
+    PRECISIONS,
+    autocast,
+    device_name,
+    random_state,
+    restore_random_state,
+    side_stream,
+)
 from cxr.logs import InputError, progress
-from cxr.nets import freeze_all_but_output_layer, output_layer
+from cxr.nets import check_differentiable, freeze_all_but_output_layer, output_layer
 from cxr.prediction import EVALUATION_BATCH, accuracy, mean_loss, predict
 from cxr.resume import Stopped
 from cxr.steps import GraphedStep, Step
@@ -71,111 +78,163 @@ def fit(net, train, val, settings, device, resume=None, report=lambda history: N
     train, val: LabelledImages. device: of take_device. Unless settings say otherwise, a frozen net
     (all but the output layer) stays in eval mode, so that batch norm keeps its statistics, and
     its features are computed once. report is called with the history so far after each epoch.
-    resume: a ResumeFile in use, from which an interrupted training goes on to the same bits.
+    resume: a ResumeFile in use, from which an interrupted training resumes to the same bits, on a
+    device of the same kind. Raises InputError where a loss is no number, or the net can't be
+    trained on the device.
     """
     with side_stream(device):
-        return _fit(net, train, val, settings, device, resume, report)
+        training = Training(net, train, val, settings, device, resume)
+        while training.continues():
+            training.train_epoch()
+            training.validate()
+            report(training.done.history)
+            training.end_epoch()
+        return training.best_state, training.done.history
 
 
-def _fit(net, train, val, settings, device, resume, report):
-    net = net.to(device, memory_format=torch.channels_last)
-    head = output_layer(net)
-    train_mode = settings.trainable == "all" or settings.frozen_batch_norm == "train"
-    if settings.trainable == "output_layer":
-        freeze_all_but_output_layer(net)
-    optimizer = torch.optim.SGD(
-        [parameter for parameter in net.parameters() if parameter.requires_grad],
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-    )
-    done, best_state, losses = Progress(), None, None
-    if saved := resume and resume.load("cpu"):
-        done, best_state = Progress(**saved["progress"]), saved["best"]
-        losses = saved["losses"].to(device)
-        net.load_state_dict(saved["net"])
-        optimizer.load_state_dict(saved["optimizer"])
-        restore_random_state(saved["random"])
-        print(f"goes on at epoch {done.epoch}, batch {done.batch + 1}", flush=True)
+class Training:
+    """A phase under way; its arguments are those of fit."""
 
-    def save():
+    def __init__(self, net, train, val, settings, device, resume):
+        self.train, self.val, self.settings = train, val, settings
+        self.device, self.resume = device, resume
+        self.net = net.to(device, memory_format=torch.channels_last)
+        # Frozen layers in train mode would move batch norm's statistics.
+        self.train_mode = settings.trainable == "all" or settings.frozen_batch_norm == "train"
+        if settings.trainable == "output_layer":
+            freeze_all_but_output_layer(net)
+        else:
+            check_differentiable(net, device)
+        self.optimizer = torch.optim.SGD(
+            [parameter for parameter in net.parameters() if parameter.requires_grad],
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        self.done, self.best_state, self.losses = Progress(), None, None
+        if saved := resume and resume.load("cpu"):
+            self._restore(saved)
+        self.forward = self._prepare_inputs()
+        self.step = new_step(self.forward, self.net, self.optimizer, settings, device)
+
+    def _prepare_inputs(self):
+        """Make train_inputs and val_inputs; returns the function from them to logits."""
+        settings, device = self.settings, self.device
+        head = output_layer(self.net)
+        if self.train_mode or not isinstance(head, nn.Linear):
+            self.train_inputs, self.val_inputs = (
+                Pixels(images, device) for images in (self.train, self.val)
+            )
+            return lambda pixels: self.net(network_input(pixels))
+        # What a frozen net in eval mode makes of an image is the same in every epoch.
+        with autocast(device, settings.precision):
+            self.train_inputs = CachedFeatures(
+                self.net, self.train, device, settings.batch_size, settings.flip
+            )
+            self.val_inputs = CachedFeatures(
+                self.net, self.val, device, EVALUATION_BATCH[device.type]
+            )
+        return head
+
+    def continues(self):
+        """Whether another epoch is due."""
+        done, patience = self.done, self.settings.patience
+        without_gain = done.epoch - 1 - done.best_epoch
+        return done.epoch <= self.settings.epochs and not (patience and without_gain >= patience)
+
+    def train_epoch(self):
+        """Train on the batches of this epoch that are not done yet."""
+        done = self.done
+        self.net.train(self.train_mode)
+        torch_seed, order, flips = draw_epoch(len(self.train), self.settings, done.epoch)
+        split = batches(order, self.settings.batch_size)
+        if not done.batch:
+            # An epoch's randomness follows from its number, whatever ran before it.
+            torch.manual_seed(torch_seed)
+            self.losses = torch.zeros(len(split), device=self.device)
+        started = time.perf_counter() - done.seconds
+        for batch in epoch_progress(split, self.losses, done):
+            labels = to_device(self.train.labels[batch], self.device)
+            self.losses[done.batch] = self.step(self.train_inputs(batch, flips[batch]), labels)
+            done.batch += 1
+            save = self.resume and self.resume.is_due()
+            if save or done.batch % CHECK_EVERY == 0 or done.batch == len(split):
+                check_finite(self.losses, split, done, self.train)
+            done.seconds = time.perf_counter() - started
+            if save:
+                self._save()
+        self.sizes = np.array([len(batch) for batch in split])
+
+    def validate(self):
+        """Add the epoch's row to the history; keep the weights if none were better."""
+        done = self.done
+        self.net.eval()
+        with autocast(self.device, self.settings.precision):
+            indices = np.arange(len(self.val))
+            logits = predict(self.forward, self.val_inputs, indices, self.device)
+        val_loss = mean_loss(logits, self.val.labels)
+        losses = self.losses.cpu().double().numpy()
+        done.history.append(
+            {
+                "epoch": done.epoch,
+                "train_loss": float((losses * self.sizes).sum() / len(self.train)),
+                "val_loss": val_loss,
+                "val_accuracy": accuracy(logits, self.val.labels),
+                "learning_rate": self.settings.learning_rate,
+                "seconds": round(done.seconds, 3),
+                "images_per_second": round(len(self.train) / done.seconds, 2),
+            }
+        )
+        if val_loss < done.best_loss:
+            done.best_loss, done.best_epoch = val_loss, done.epoch
+            self.best_state = {name: value.clone() for name, value in self.net.state_dict().items()}
+
+    def end_epoch(self):
+        """Go to the next epoch; save if that is due."""
+        self.done.epoch, self.done.batch, self.done.seconds = self.done.epoch + 1, 0, 0.0
+        if self.resume and self.resume.is_due():
+            self._save()
+
+    def _save(self):
+        done, resume = self.done, self.resume
         resume.save(
             {
                 "progress": asdict(done),
-                "net": net.state_dict(),
-                "best": best_state,
-                "optimizer": optimizer.state_dict(),
-                "losses": losses,
-                "random": random_state(),
+                "net": self.net.state_dict(),
+                "best": self.best_state,
+                "optimizer": self.optimizer.state_dict(),
+                "losses": self.losses,
+                "random": random_state(self.device),
+                "device": device_name(self.device),
             }
         )
         if resume.told_to_stop:
             raise Stopped(
                 f"{resume.path}: stopped by SIGTERM at epoch {done.epoch}, after batch "
-                f"{done.batch}; started again, training goes on from there"
+                f"{done.batch}; started again, training resumes from there"
             )
 
-    if not train_mode and isinstance(head, nn.Linear):
-        forward = head
-        with autocast(device, settings.precision):
-            train_inputs = CachedFeatures(net, train, device, settings.batch_size, settings.flip)
-            val_inputs = CachedFeatures(net, val, device, EVALUATION_BATCH[device.type])
-    else:
-        train_inputs, val_inputs = Pixels(train, device), Pixels(val, device)
+    def _restore(self, saved):
+        self.done, self.best_state = Progress(**saved["progress"]), saved["best"]
+        self.losses = saved["losses"].to(self.device)
+        self.net.load_state_dict(saved["net"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        restore_random_state(saved["random"], self.device)
+        print(f"resumes at epoch {self.done.epoch}, batch {self.done.batch + 1}", flush=True)
+        if saved["device"] != (name := device_name(self.device)):
+            print(
+                f"warning: begun on {saved['device']}, resumed on {name}: the result differs in "
+                "its last bits from that of a training on one kind of device",
+                flush=True,
+            )
 
-        def forward(pixels):
-            return net(network_input(pixels))
 
-    how = (forward, optimizer, device, settings.precision)
+def new_step(forward, net, optimizer, settings, device):
+    """The function that trains on a batch."""
+    arguments = (forward, optimizer, device, settings.precision)
     if settings.cuda_graph and device.type == "cuda":
-        step = GraphedStep(*how, batch_size=settings.batch_size)
-    else:
-        step = Step(*how)
-    while done.epoch <= settings.epochs:
-        if settings.patience and done.epoch - 1 - done.best_epoch >= settings.patience:
-            break
-        net.train(train_mode)
-        torch_seed, order, flips = draw_epoch(len(train), settings, done.epoch)
-        split = batches(order, settings.batch_size)
-        if not done.batch:
-            torch.manual_seed(torch_seed)
-            losses = torch.zeros(len(split), device=device)
-        started = time.perf_counter() - done.seconds
-        for batch in epoch_progress(split, losses, done):
-            labels = to_device(train.labels[batch], device)
-            losses[done.batch] = step(train_inputs(batch, flips[batch]), labels)
-            done.batch += 1
-            if done.batch % CHECK_EVERY == 0 or done.batch == len(split):
-                check_finite(losses, split, done, train)
-            if resume and resume.is_due():
-                check_finite(losses, split, done, train)
-                done.seconds = time.perf_counter() - started
-                save()
-        seconds = time.perf_counter() - started
-        net.eval()
-        with autocast(device, settings.precision):
-            logits = predict(forward, val_inputs, np.arange(len(val)), device)
-        val_loss = mean_loss(logits, val.labels)
-        sizes = np.array([len(batch) for batch in split])
-        done.history.append(
-            {
-                "epoch": done.epoch,
-                "train_loss": float((losses.cpu().double().numpy() * sizes).sum() / len(train)),
-                "val_loss": val_loss,
-                "val_accuracy": accuracy(logits, val.labels),
-                "learning_rate": settings.learning_rate,
-                "seconds": round(seconds, 3),
-                "images_per_second": round(len(train) / seconds, 2),
-            }
-        )
-        report(done.history)
-        if val_loss < done.best_loss:
-            done.best_loss, done.best_epoch = val_loss, done.epoch
-            best_state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        done.epoch, done.batch, done.seconds = done.epoch + 1, 0, 0.0
-        if resume and resume.is_due():
-            save()
-    return best_state, done.history
+        return GraphedStep(*arguments, net=net, batch_size=settings.batch_size)
+    return Step(*arguments)
 
 
 def draw_epoch(n, settings, epoch):
@@ -206,17 +265,3 @@ def check_finite(losses, split, done, train):
         images = ", ".join(train.images.iloc[split[number]])
         loss = losses[number].item()
         raise InputError(f"loss is {loss} at epoch {done.epoch} for the images {images}")
-
-
-def random_state():
-    """State of PyTorch's generators, on the host."""
-    return {
-        "cpu": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-    }
-
-
-def restore_random_state(state):
-    torch.set_rng_state(state["cpu"].cpu())
-    if state["cuda"] is not None:
-        torch.cuda.set_rng_state(state["cuda"].cpu())
