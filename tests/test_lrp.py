@@ -1,5 +1,7 @@
 """Relevance by PyTorch, against the rules written out in NumPy, zennit, and what must hold."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 
@@ -11,7 +13,7 @@ from cxr.arrays import open_by_class, open_images, save_images  # noqa: E402
 from cxr.descriptions import NetError  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.lrp import Explainer, relevance_maps  # noqa: E402
-from cxr.nets import load_net  # noqa: E402
+from cxr.nets import check_differentiable, drop_idle_pooling, load_net  # noqa: E402
 from cxr.prediction import predict_logits  # noqa: E402
 from explain_test_set import explain_test_set  # noqa: E402
 from randomise_weights import randomise_weights  # noqa: E402
@@ -58,6 +60,73 @@ def test_densenet_by_hand(densenet, method):
     for image, output, relevance in zip(images.numpy(), outputs, found.numpy(), strict=True):
         expected = ByHand(densenet, method).relevance(image, int(output)).sum(axis=0)
         np.testing.assert_allclose(relevance, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("method", lrp.METHODS)
+def test_squeezenet_by_hand(method):
+    """Without padding and batch norm, its methods are the same: Flat at the first convolution."""
+    net = new_net("squeezenet1_1").double().eval()
+    with torch.no_grad():
+        net.classifier[1].bias.fill_(0.3)
+    images, outputs = smooth_images(2, 32), torch.tensor([0, 2])
+    found, logits = Explainer(net, method)(images, outputs)
+    assert (logits != 0).all()
+    for image, output, relevance in zip(images.numpy(), outputs, found.numpy(), strict=True):
+        expected = squeezenet_relevance(net, image, int(output)).sum(axis=0)
+        np.testing.assert_allclose(relevance, expected, rtol=1e-9, atol=1e-12)
+
+
+def test_padding_in_one_direction_makes_no_input_layer():
+    """iNNvestigate sees a padding layer before such a convolution."""
+    layer = nn.Conv2d(3, 4, 3, padding=(0, 1))
+    net = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
+    image, output = smooth_images(1, 8), torch.tensor([0])
+    maps = [Explainer(net, method)(image, output)[0] for method in lrp.METHODS]
+    assert not torch.allclose(*maps)
+
+
+@pytest.mark.parametrize("size", [32, 224])
+def test_vgg_s_idle_pooling_is_left_out(size):
+    """On a GPU it has no deterministic backward pass; at other sizes such a net is refused."""
+
+    class SmallVGG(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.features = nn.Sequential(
+                nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.MaxPool2d(32)
+            )
+            self.avgpool = nn.AdaptiveAvgPool2d((7, 7))
+            self.classifier = nn.Linear(4 * 7 * 7, 3)
+
+        def forward(self, x):
+            return self.classifier(torch.flatten(self.avgpool(self.features(x)), 1))
+
+    torch.manual_seed(0)
+    net = SmallVGG().eval()
+    drop_idle_pooling(net, size)
+    images, outputs = smooth_images(1, size).float(), torch.tensor([1])
+    assert isinstance(net.avgpool, nn.Identity) == (size == 224)
+    maps, _ = Explainer(net)(images, outputs)
+    with nullcontext() if size == 224 else pytest.raises(NetError, match="avgpool has no determ"):
+        check_differentiable(net, torch.device("cuda"))
+    check_differentiable(net, CPU)
+    logits = net(images)
+    net.avgpool = nn.AdaptiveAvgPool2d((7, 7))
+    assert torch.equal(net(images), logits)
+    torch.testing.assert_close(Explainer(net)(images, outputs)[0], maps)
+
+
+def test_rank_correlations_of_zeros():
+    """Two maps that are all zero agree; one that is, and one that isn't, do not."""
+    some = np.random.default_rng(0).normal(size=(28, 28))
+    edge = np.zeros((28, 28))
+    edge[0] = 1  # within the border that is left out
+    zero, flat = np.zeros((28, 28)), np.ones((28, 28))
+    found = lrp.rank_correlations(
+        np.array([some, zero, zero, some, flat, edge]),
+        np.array([some, zero, some, zero, flat, zero]),
+    )
+    np.testing.assert_allclose(found, [1, 1, np.nan, np.nan, np.nan, 1])
 
 
 def test_relevance_is_conserved_layer_by_layer():
@@ -256,6 +325,56 @@ def convolution(x, layer, relevance, share):
         if total != 0:
             found[here] += z / total * relevance[o, i, j]
     return found[:, pad : pad + x.shape[1], pad : pad + x.shape[2]]
+
+
+def squeezenet_relevance(net, image, output):
+    """Relevance of an image (3, h, w) by a SqueezeNet, forward and back in NumPy."""
+    back = []  # functions from a layer's relevance to its inputs', in order
+
+    def convolve(x, layer):
+        share = flat_share if x is image else positive_share
+        back.append(lambda r: convolution(x, layer, r, share))
+        with torch.no_grad():
+            return layer(torch.from_numpy(x)[None])[0].numpy().clip(min=0)
+
+    def max_pool(x):
+        n = (x.shape[1] - 2) // 2 + 1  # a last window may be cut: ceil_mode
+        out, winners = np.zeros((len(x), n, n)), {}
+        for c, i, j in np.ndindex(out.shape):
+            window = x[c, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+            row, column = np.unravel_index(window.argmax(), window.shape)
+            winners[c, i, j] = c, 2 * i + row, 2 * j + column
+            out[c, i, j] = window.max()
+
+        def unpool(r):
+            found = np.zeros_like(x)
+            for place, winner in winners.items():
+                found[winner] += r[place]
+            return found
+
+        back.append(unpool)
+        return out
+
+    def fire(x, layer):
+        squeezed = convolve(x, layer.squeeze)
+        ones, threes = convolve(squeezed, layer.expand1x1), convolve(squeezed, layer.expand3x3)
+        from_threes, from_ones = back.pop(), back.pop()
+        back.append(lambda r: from_ones(r[: len(ones)]) + from_threes(r[len(ones) :]))
+        return np.concatenate([ones, threes])
+
+    x = image
+    for layer in [*net.features, net.classifier[1]]:
+        if isinstance(layer, nn.Conv2d):
+            x = convolve(x, layer)
+        elif isinstance(layer, nn.MaxPool2d):
+            x = max_pool(x)
+        elif not isinstance(layer, nn.ReLU):  # convolve's own
+            x = fire(x, layer)
+    r = np.zeros_like(x)
+    r[output] = x[output] / x[output].size  # of the mean, in proportion
+    for function in reversed(back):
+        r = function(r)
+    return r
 
 
 class ByHand:

@@ -9,7 +9,9 @@ Rules (Bach et al. 2015, doi 10.1371/journal.pone.0130140; presets as in iNNvest
 is what input i adds to output j, and R_j is the relevance of output j:
   linear layer: epsilon 0.1, R_i = sum_j z_ij / (z_j + 0.1 sign(z_j)) R_j, z_j with its bias
   convolution: alpha 1 beta 0, the same of positive z_ij alone, without epsilon
-  first convolution: Flat, equal z_ij for all pixels under the kernel (preset_a_flat_conserving)
+  first convolution: Flat, equal z_ij for all pixels under the kernel (preset_a_flat_conserving;
+    preset_a_flat where it has no padding, as SqueezeNets': iNNvestigate takes a convolution behind
+    a padding layer for an inner one)
   batch norm: relevance passes (preset_a_flat_conserving), or iNNvestigate's rule (preset_a_flat)
   ReLU: relevance passes; average pooling, sum: in proportion to z_ij
   max pooling, concatenation, flattening: as a gradient would
@@ -27,25 +29,30 @@ from torch.nn.grad import conv2d_input
 
 from cxr.batches import batches, network_input, to_device
 from cxr.descriptions import NetError
+from cxr.devices import OTHERWISE, memory_errors
 from cxr.logs import progress
+from cxr.nets import check_differentiable
 
 METHODS = ("preset_a_flat", "preset_a_flat_conserving")
-BATCH = {"cpu": 8, "cuda": 64}  # images
+BATCH = {"cpu": 8, "cuda": 32}  # images; 32 of DenseNet201 take 6 GiB in float32
 
 
 def relevance_maps(net, pixels, outputs, method, device, dtype=torch.float32):
     """Relevance of one output's logit for each image: (n, size, size), and the logits, (n,).
 
     pixels: uint8 (n, size, size). outputs: int (n,), numbers of output neurons. dtype: of all
-    arithmetic and of what is returned; net is left in it.
+    arithmetic and of what is returned; net is left in it. Raises InputError where a GPU has too
+    little memory, or no deterministic backward pass for the net.
     """
-    net = net.to(device, dtype, memory_format=torch.channels_last)
-    explainer = Explainer(net, method)
-    outputs = torch.as_tensor(outputs, device=device)
-    found = []
-    for batch in progress(batches(np.arange(len(pixels)), BATCH[device.type]), method):
-        inputs = network_input(to_device(np.array(pixels[batch]), device))
-        found.append(explainer(inputs.to(dtype), outputs[batch]))
+    check_differentiable(net, device)
+    found, size = [], BATCH[device.type]
+    with memory_errors(f"LRP of {size} images at once", OTHERWISE):
+        net = net.to(device, dtype, memory_format=torch.channels_last)
+        explainer = Explainer(net, method)
+        outputs = torch.as_tensor(outputs, device=device)
+        for batch in progress(batches(np.arange(len(pixels)), size), method):
+            inputs = network_input(to_device(np.array(pixels[batch]), device))
+            found.append(explainer(inputs.to(dtype), outputs[batch]))
     return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
 
 
@@ -53,15 +60,16 @@ def rank_correlations(maps, others):
     """Spearman's correlation of each map with its other, (n,); both (n, size, size).
 
     Without a border of a 14th of the size (16 of 224 pixels), where implementations pad
-    differently. Not a number where a map is constant.
+    differently. 1 where both maps are all zero there; not a number where one is constant else.
     """
     border = maps.shape[-1] // 14
     inside = np.s_[:, border : maps.shape[1] - border, border : maps.shape[2] - border]
     ranks = [rankdata(m[inside].reshape(len(m), -1), axis=1) for m in (maps, others)]
     one, other = (r - r.mean(axis=1, keepdims=True) for r in ranks)
     norms = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
+    both_zero = ~(maps[inside].any(axis=(1, 2)) | others[inside].any(axis=(1, 2)))
     with np.errstate(invalid="ignore"):
-        return (one * other).sum(axis=1) / norms
+        return np.where(both_zero, 1.0, (one * other).sum(axis=1) / norms)
 
 
 class Explainer(fx.Interpreter):
@@ -125,7 +133,8 @@ class Explainer(fx.Interpreter):
     def convolution(self, layer, x):
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
             raise NetError(f"layer {self.node.target}: LRP knows convolutions padded by 0 alone")
-        if self.conserving and self.node.args[0].op == "placeholder":
+        is_first = self.node.args[0].op == "placeholder"
+        if is_first and (self.conserving or not any(layer.padding)):
             return FlatConvolution.apply(x, layer)
         return Convolution.apply(x, layer, is_nonnegative(self.node.args[0]))
 
@@ -153,7 +162,8 @@ RULES = {
     ),
     **dict.fromkeys((operator.add, operator.iadd, torch.add), Explainer.in_proportion),
     **dict.fromkeys(
-        (nn.MaxPool2d, functional.max_pool2d, torch.cat, nn.Flatten, torch.flatten, nn.Dropout),
+        (nn.MaxPool2d, functional.max_pool2d, torch.cat, nn.Flatten, torch.flatten, nn.Dropout,
+         nn.Identity),
         Explainer.by_gradient,
     ),
 }  # fmt: skip
