@@ -2,7 +2,7 @@
 
 P4  a frozen phase: the net run in every epoch, or its features computed once.
 P5  a training step at batches of 9 and 16: eager, then channels_last, lower precision, and, on a
-    GPU, the step as a CUDA graph. One thread on a CPU.
+    GPU, the step as a CUDA graph, in both layouts. One thread on a CPU.
 P6  five nets: one after another, or five processes at once (on a GPU alone).
 
 With --images an image set (.npy) of this workflow, else 64 images are drawn.
@@ -10,6 +10,7 @@ With --images an image set (.npy) of this workflow, else 64 images are drawn.
 
 import argparse
 import copy
+import os
 import statistics
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from cxr import training
 from cxr.arrays import open_by_class, save_images
 from cxr.batches import network_input
 from cxr.covid19 import CLASSES
-from cxr.devices import side_stream, take_device
+from cxr.devices import set_precision, side_stream, take_device
 from cxr.nets import create, normalise
 from cxr.phantoms import draw_frontal
 from cxr.steps import GraphedStep, Step
@@ -41,7 +42,7 @@ SETTINGS = {
 def main(images, size, architectures, epochs, repeats, nets_at_once):
     torch.set_num_threads(1)
     device = take_device()
-    name = torch.cuda.get_device_name() if device.type == "cuda" else "CPU, one thread"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
     print(f"{name}; PyTorch {torch.__version__}; {size} pixels")
     with tempfile.TemporaryDirectory() as folder:
         data = open_by_class(images or draw_images(Path(folder), size), CLASSES)
@@ -50,7 +51,7 @@ def main(images, size, architectures, epochs, repeats, nets_at_once):
             for batch_size in (9, 16):
                 measure_steps(architecture, data, device, batch_size, repeats)
     if device.type == "cuda":
-        measure_nets_at_once(architectures[0], size, nets_at_once)
+        measure_nets_at_once(architectures[0], size, nets_at_once, device)
     else:
         print("P6 five nets on one GPU: not measured, there is none")
 
@@ -64,15 +65,15 @@ def draw_images(folder, size):
     return folder / "drawn.npy"
 
 
-def compare(title, ways, n, repeats):
+def compare(title, ways, n, repeats, device):
     """Print the median milliseconds per image of each way, and its ratio to the first."""
     taken = {name: [] for name in ways}
     for _ in range(repeats):
         for name, way in ways.items():
             start = time.perf_counter()
             way()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             taken[name].append((time.perf_counter() - start) / n * 1000)
     print(title)
     first = statistics.median(next(iter(taken.values())))
@@ -101,7 +102,7 @@ def measure_frozen_phase(architecture, data, device, epochs, repeats):
 
     ways = {"the net in every epoch": train_plainly, "features once": lambda: train("cached")}
     title = f"P4 {architecture}, output layer alone, {epochs} epochs, per image"
-    compare(title, ways, len(data), repeats)
+    compare(title, ways, len(data), repeats, device)
     equal = all(torch.equal(found["plain"][name], found["cached"][name]) for name in found["plain"])
     print(f"  weights {'equal to the bit' if equal else 'DIFFER'}")
 
@@ -117,10 +118,12 @@ def measure_steps(architecture, data, device, batch_size, repeats, n_steps=None)
         net = create(architecture, 3).to(device, memory_format=layout).train()
         prepare = normalise if layout == torch.contiguous_format else network_input
         optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
+        if kind is GraphedStep:
+            options |= {"net": net, "batch_size": batch_size}
         step = kind(lambda batch: net(prepare(batch)), optimizer, device, **options)
 
         def run():
-            take_device(options.get("precision", "fp32"))
+            set_precision(options.get("precision", "fp32"))
             with side_stream(device):
                 for _ in range(n_steps):
                     losses.setdefault(name, []).append(step(pixels, labels).clone())
@@ -128,34 +131,50 @@ def measure_steps(architecture, data, device, batch_size, repeats, n_steps=None)
         run()  # warm
         return run
 
-    graph = {"kind": GraphedStep, "batch_size": batch_size}
+    graph, nchw = {"kind": GraphedStep}, {"layout": torch.contiguous_format}
     kinds = {
-        "eager": {"layout": torch.contiguous_format},
+        "eager": nchw,
         "channels_last": {},
         "bf16": {"precision": "bf16"},
     }
     if device.type == "cuda":
         kinds |= {
             "CUDA graph": graph,
+            "CUDA graph, NCHW": graph | nchw,
             "CUDA graph, tf32": graph | {"precision": "tf32"},
+            "CUDA graph, NCHW, tf32": graph | nchw | {"precision": "tf32"},
             "CUDA graph, bf16": graph | {"precision": "bf16"},
         }
     ways = {name: way(name, **options) for name, options in kinds.items()}
     title = f"P5 {architecture}, a training step of {batch_size}, per image"
-    compare(title, ways, batch_size * n_steps, repeats)
+    compare(title, ways, batch_size * n_steps, repeats, device)
     last = {name: float(values[n_steps - 1]) for name, values in losses.items()}
     print(f"  losses after {n_steps} steps: {last}")
 
 
-def measure_nets_at_once(architecture, size, n):
-    """n processes that train a net each, side by side; images per second of all together."""
+def measure_nets_at_once(architecture, size, n, device):
+    """n processes that train a net each on one GPU; images per second of all together."""
     words = [sys.executable, __file__, "--one-net", architecture, "--size", str(size)]
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": visible_name(device)}
     for processes in (1, n):
         running = [
-            subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(processes)
+            subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
+            for _ in range(processes)
         ]
-        rates = [float(process.communicate()[0]) for process in running]
+        rates = [last_number(process.communicate()[0]) for process in running]
         print(f"P6 {architecture}, {processes} at once: {sum(rates):.1f} images/s in all")
+
+
+def visible_name(device):
+    """What CUDA_VISIBLE_DEVICES calls a GPU."""
+    number = device.index or 0
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[number] if visible else str(number)
+
+
+def last_number(output):
+    """The number in the last line of what a process printed; others say which device it took."""
+    return float(output.splitlines()[-1])
 
 
 def train_one_net(architecture, size, batch_size=9, seconds=20):
@@ -163,18 +182,18 @@ def train_one_net(architecture, size, batch_size=9, seconds=20):
     net = create(architecture, 3).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
     forward = lambda batch: net(network_input(batch))  # noqa: E731
-    step = GraphedStep(forward, optimizer, device, batch_size=batch_size)
+    step = GraphedStep(forward, optimizer, device, net=net, batch_size=batch_size)
     pixels = torch.zeros(batch_size, size, size, dtype=torch.uint8, device=device)
     labels = torch.zeros(batch_size, 3, device=device)
     with side_stream(device):
         for _ in range(10):
             step(pixels, labels)
-        torch.cuda.synchronize()
+        torch.cuda.synchronize(device)
         start, n = time.perf_counter(), 0
         while time.perf_counter() - start < seconds:
             for _ in range(20):
                 step(pixels, labels)
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
             n += 20 * batch_size
     print(n / (time.perf_counter() - start))
 
