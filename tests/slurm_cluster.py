@@ -64,6 +64,7 @@ JobAcctGatherType=jobacct_gather/linux
 SlurmdParameters=config_overrides
 SlurmdTimeout=20
 KillWait=30
+TaskProlog={folder}/bin/task_prolog
 OverTimeLimit=0
 JobRequeue=1
 NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:{gpus} State=UNKNOWN
@@ -90,6 +91,11 @@ PidFile={folder}/slurmdbd.pid
 # The plugin's jobstep takes SLURM_CONF out of the environment before it calls srun.
 SRUN = """#!/bin/sh
 SLURM_CONF={folder}/slurm.conf exec {srun} "$@"
+"""
+
+# Jobs are given GPUs that aren't there, so they ask for the CPU.
+TASK_PROLOG = """#!/bin/sh
+echo "export CUDA_VISIBLE_DEVICES="
 """
 
 
@@ -139,6 +145,7 @@ class Cluster:
         for name in ("bin", "slurmctld", "slurmd", "dev"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         files = {"slurm.conf": SLURM_CONF, "slurmdbd.conf": SLURMDBD_CONF, "bin/srun": SRUN}
+        files["bin/task_prolog"] = TASK_PROLOG
         # slurmd drops GPUs without a device file; one that ends in a number becomes its index.
         for number in range(self.values["gpus"]):
             device = self.folder / f"dev/nvidia{number}"
@@ -152,7 +159,8 @@ class Cluster:
         for name, text in files.items():
             (self.folder / name).write_text(text.format(**self.values, srun=srun))
         (self.folder / "slurmdbd.conf").chmod(0o600)
-        (self.folder / "bin/srun").chmod(0o755)
+        for name in ("srun", "task_prolog"):
+            (self.folder / "bin" / name).chmod(0o755)
         key = self.folder / "munge.key"
         if not key.exists():
             key.touch(0o600)

@@ -148,6 +148,29 @@ def test_mapped_arrays_are_hashed_by_reading_their_file_once(images, monkeypatch
     assert read == [images]
 
 
+def test_a_resume_on_another_kind_of_device_says_that_bits_differ(
+    images, tmp_path, monkeypatch, capsys
+):
+    for name, told in [("NVIDIA A100", False), ("NVIDIA A100", False), ("NVIDIA H100", True)]:
+        monkeypatch.setattr(training, "device_name", lambda device, name=name: name)
+        with pytest.raises(Killed), Killing(tmp_path / ".resume", 2) as resume:
+            train(images, resume)
+        said = "warning: begun on NVIDIA A100, resumed on NVIDIA H100: the result differs"
+        assert (said in capsys.readouterr().out) == told
+
+
+def test_a_state_of_a_gpu_resumes_on_the_cpu(images, tmp_path):
+    """It holds the GPU's random numbers, too."""
+    with pytest.raises(Killed), Killing(tmp_path / ".resume", 3) as resume:
+        train(images, resume)
+    saved = torch.load(tmp_path / ".resume", weights_only=True)
+    saved["state"]["random"].append(torch.zeros(16, dtype=torch.uint8))
+    torch.save(saved, tmp_path / "state")
+    (tmp_path / "state").replace(tmp_path / ".resume")
+    with ResumeFile(tmp_path / ".resume", "key") as resume:
+        train(images, resume, epochs=2)
+
+
 def test_a_full_disk_leaves_the_state_saved_before(tmp_path, monkeypatch, capsys):
     with ResumeFile(tmp_path / ".resume", "key") as resume:
         resume.save({"n": 1})

@@ -166,7 +166,7 @@ def test_whole_study_gets_its_gpus_and_equals_a_local_one(healthy, tmp_path):
         wants = rule in GPU_RULES or (rule == "audit" and wildcards in GPU_AUDITS)
         assert re.findall(r"gres/gpu=(\d+)", resources) == ["1"] * wants, comment
     logs = [path.read_text() for path in (remote / "results/logs").rglob("*.log")]
-    devices = re.findall(r"^device: .* CUDA_VISIBLE_DEVICES=(.*)$", "\n".join(logs), re.MULTILINE)
+    devices = re.findall(r"^device: .* SLURM_STEP_GPUS=(.*),", "\n".join(logs), re.MULTILINE)
     assert set(devices) == {"0", "1"}, "jobs side by side have a GPU each"
 
     different = [
