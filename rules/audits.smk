@@ -22,15 +22,17 @@ rule audit:
     log:
         "results/logs/audits/{audit}.csv.log",
     wildcard_constraints:
-        audit=one_of(name for name in AUDITS if "nets" not in AUDITS[name]),
+        audit=one_of(AUDITS.keys() - AUDITS_WITH_NETS - {"duplicates"}),
     conda:
         "../envs/torch.yaml"
     resources:
         mem_mb=growing(3000),
     params:
         run=step("audit_{audit}"),
-        options=lambda wildcards: options(
-            AUDITS[wildcards.audit] | AUDIT_SETTINGS.get(wildcards.audit, {})
+        options=lambda wildcards, output: options(
+            AUDITS[wildcards.audit]
+            | AUDIT_SETTINGS.get(wildcards.audit, {})
+            | {"scores": output.get("scores")}
         ),
     message:
         "Auditing {wildcards.audit}"
@@ -40,11 +42,31 @@ rule audit:
 
 use rule audit as audit_nets with:
     wildcard_constraints:
-        audit=one_of(name for name in AUDITS if "nets" in AUDITS[name]),
+        audit=one_of(AUDITS_WITH_NETS),
     resources:
         gpu=1,
         mem_mb=growing(8000),
         runtime=growing(120),
+
+
+use rule audit as audit_duplicates with:
+    output:
+        table=report(
+            "results/audits/{audit}.csv",
+            category="5 Audits",
+            labels={"audit": "{audit}", "what": "table"},
+            caption="captions/audit.rst",
+        ),
+        finding="results/audits/{audit}.finding.csv",
+        figure=report(
+            "results/audits/{audit}.svg",
+            category="5 Audits",
+            labels={"audit": "{audit}", "what": "figure"},
+            caption="captions/audit.rst",
+        ),
+        scores="results/audits/{audit}.scores.csv",
+    wildcard_constraints:
+        audit="duplicates",
 
 
 rule collect_audits:

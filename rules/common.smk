@@ -175,6 +175,8 @@ check_braces(config)
 
 CLASSES = ["normal", "viral_pneumonia", "covid19"]
 COVID19 = "results/data/covid19"
+# A folder of links to the images; the CSV beside it has the sum of each, as content decides here, too.
+COVID19_IMAGES = "results/downloads/covid19"
 N_PHASES = max(
     len(net["phases"])
     for net in [
@@ -716,6 +718,7 @@ AUDITS = {
         "covid19": f"{COVID19}/split.csv",
     },
 }
+AUDITS_WITH_NETS = {name for name, files in AUDITS.items() if "nets" in files}
 SEED = {"seed": config["seed"]}
 # Where each net's pretraining on ChestX-ray14 was done: if elsewhere, its split is not known.
 PRETRAINING = {

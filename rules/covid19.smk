@@ -3,7 +3,8 @@
 
 rule inspect_covid19:
     input:
-        images="results/downloads/covid19.csv",
+        folder=ancient(COVID19_IMAGES),
+        images=f"{COVID19_IMAGES}.csv",
         env=environment("torch"),
     output:
         "results/data/covid19/manifest.csv",
@@ -14,7 +15,6 @@ rule inspect_covid19:
     threads: 2
     params:
         run=step("inspect_covid19"),
-        folder=subpath(input.images, strip_suffix=".csv"),
         options=options(
             {
                 "max_unreadable": config["max_unreadable"],
@@ -24,7 +24,7 @@ rule inspect_covid19:
     message:
         "Inspecting the COVID-19 images"
     shell:
-        "{params.run} --folder {params.folder} --images {input.images}"
+        "{params.run} --folder {input.folder} --images {input.images}"
         " {params.options} --threads {threads} --out {output} &> {log}"
 
 
@@ -53,6 +53,8 @@ rule measure_class_leaks:
 
 rule match_originals:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         manifest="results/data/covid19/manifest.csv",
         originals=config["covid19"]["originals"] or [],
         env=environment("torch"),
@@ -65,18 +67,19 @@ rule match_originals:
     threads: 2
     params:
         run=step("match_originals"),
-        folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
         "Looking for COVID-19 images among originals that tell the patient"
     shell:
-        "{params.run} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} --folder {input.folder} --manifest {input.manifest}"
         " --originals {input.originals:q} {params.options} --threads {threads} --out {output}"
         " &> {log}"
 
 
 rule match_metadata:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         manifest="results/data/covid19/manifest.csv",
         collection=[
             f"results/downloads/collection/{source['name']}"
@@ -92,19 +95,20 @@ rule match_metadata:
         "../envs/torch.yaml"
     params:
         run=step("match_metadata"),
-        folder="results/downloads/covid19",
         options=lambda wildcards, input: options(
             {name: input.get(name) or None for name in ("collection", "originals")}
         ),
     message:
         "Looking for the patients and views of COVID-19 images"
     shell:
-        "{params.run} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} --folder {input.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
 
 
 rule propose_lateral_views:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         manifest="results/data/covid19/manifest.csv",
         metadata="results/data/covid19/metadata.csv",
         env=environment("torch"),
@@ -122,16 +126,17 @@ rule propose_lateral_views:
         "../envs/torch.yaml"
     params:
         run=step("propose_lateral_views"),
-        folder="results/downloads/covid19",
     message:
         "Proposing lateral views"
     shell:
-        "{params.run} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} --folder {input.folder} --manifest {input.manifest}"
         " --metadata {input.metadata} --out {output.table} --sheet {output.sheet} &> {log}"
 
 
 rule find_duplicates:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         manifest="results/data/covid19/manifest.csv",
         env=environment("torch"),
     output:
@@ -142,12 +147,11 @@ rule find_duplicates:
         "../envs/torch.yaml"
     params:
         run=step("find_duplicates"),
-        folder="results/downloads/covid19",
         options=options(config["covid19"]["duplicates"]),
     message:
         "Looking for the same picture twice among the COVID-19 images"
     shell:
-        "{params.run} --folder {params.folder} --manifest {input.manifest}"
+        "{params.run} --folder {input.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
 
 
@@ -177,6 +181,8 @@ rule split_covid19:
 
 rule plot_duplicates:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         duplicates="results/data/covid19/duplicates.csv",
         split="results/data/covid19/split.csv",
         env=environment("torch"),
@@ -193,16 +199,17 @@ rule plot_duplicates:
         "../envs/torch.yaml"
     params:
         run=step("plot_duplicates"),
-        folder="results/downloads/covid19",
     message:
         "Drawing duplicates"
     shell:
-        "{params.run} --folder {params.folder} --duplicates {input.duplicates}"
+        "{params.run} --folder {input.folder} --duplicates {input.duplicates}"
         " --split {input.split} --out {output} &> {log}"
 
 
 rule find_words:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         split="results/data/{covid19}/split.csv",
         env=environment("torch"),
     output:
@@ -216,16 +223,17 @@ rule find_words:
     threads: 2
     params:
         run=step("find_words"),
-        folder="results/downloads/covid19",
     message:
         "Looking for words in the test images ({wildcards.covid19})"
     shell:
-        "{params.run} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {input.folder} --split {input.split}"
         " --threads {threads} --out {output} &> {log}"
 
 
 rule prepare_covid19:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         split="results/data/{covid19}/split.csv",
         text_boxes=text_boxes(config),
         env=environment("torch"),
@@ -249,7 +257,6 @@ rule prepare_covid19:
         mem_mb=growing(4000),
     params:
         run=step("prepare_covid19"),
-        folder="results/downloads/covid19",
         size=options({"size": config["image_size"]}),
         text_boxes=lambda wildcards, input: options(
             {"text_boxes": input.get("text_boxes") or None}
@@ -257,7 +264,7 @@ rule prepare_covid19:
     message:
         "Reading the COVID-19 images, words covered in the test images ({wildcards.covid19})"
     shell:
-        "{params.run} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {input.folder} --split {input.split}"
         " {params.size} {params.text_boxes} --train {output.train} --val {output.val}"
         " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
         " --out-boxes {output.text_boxes} &> {log}"
@@ -265,6 +272,8 @@ rule prepare_covid19:
 
 rule plot_words:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         split="results/data/covid19/split.csv",
         text_boxes="results/data/covid19/text_boxes.csv",
         env=environment("torch"),
@@ -281,11 +290,10 @@ rule plot_words:
         "../envs/torch.yaml"
     params:
         run=step("plot_words"),
-        folder="results/downloads/covid19",
     message:
         "Drawing words before and after they are covered"
     shell:
-        "{params.run} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {input.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} --out {output} &> {log}"
 
 

@@ -63,14 +63,14 @@ rule download_covid19:
         ],
         env=environment("torch"),
     output:
-        manifest="results/downloads/covid19.csv",
+        folder=directory(COVID19_IMAGES),
+        manifest=f"{COVID19_IMAGES}.csv",
     log:
         "results/logs/downloads/covid19.csv.log",
     conda:
         "../envs/torch.yaml"
     params:
         run=step("download_covid19"),
-        folder=subpath(output.manifest, strip_suffix=".csv"),
         source=options(
             {
                 key: config["sources"]["covid19"][0].get(key)
@@ -81,5 +81,5 @@ rule download_covid19:
     message:
         "Fetching the COVID-19 Radiography Database"
     shell:
-        "{params.run} {params.source} --folder {params.folder}"
+        "{params.run} {params.source} --folder {output.folder}"
         " --manifest {output.manifest} {params.classes} &> {log}"

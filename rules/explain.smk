@@ -113,6 +113,8 @@ rule publish_net:
 
 rule select_figure_images:
     input:
+        folder=ancient(COVID19_IMAGES),
+        sums=f"{COVID19_IMAGES}.csv",
         split="results/data/covid19/split.csv",
         text_boxes="results/data/covid19/text_boxes.csv",
         env=environment("torch"),
@@ -125,7 +127,6 @@ rule select_figure_images:
         "../envs/torch.yaml"
     params:
         run=step("select_figure_images"),
-        folder="results/downloads/covid19",
         options=options(
             {
                 "size": config["image_size"],
@@ -137,7 +138,7 @@ rule select_figure_images:
     message:
         "Choosing the images of figures 2 to 4"
     shell:
-        "{params.run} --folder {params.folder} --split {input.split}"
+        "{params.run} --folder {input.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} {params.options} --out {output.images} &> {log}"
 
 

@@ -275,8 +275,11 @@ def duplicates_finding(folder, *pairs, given=True):
     table = pd.DataFrame(pairs, columns=["image", "duplicate", "class", "duplicate_class"])
     table.to_csv(folder / "d.csv", index=False)
     out = folder / "audits" / "duplicates.csv"
-    audit_duplicates(split, {"netA": folder / "netA.csv"}, out, folder / "d.csv" if given else None)
-    scores = pd.read_csv(out.with_suffix(".scores.csv")).set_index("images")
+    audit_duplicates(
+        split, {"netA": folder / "netA.csv"}, out, folder / "scores.csv",
+        folder / "d.csv" if given else None,
+    )  # fmt: skip
+    scores = pd.read_csv(folder / "scores.csv").set_index("images")
     assert scores.accuracy["all"] == pytest.approx(24 / 30)
     return *finding(out), scores
 

@@ -1,4 +1,4 @@
-"""Damaged tables, JSON and checkpoints: read whole or refused in one line, never a traceback."""
+"""Damaged tables, arrays, JSON and checkpoints: read or refused in one line, never a traceback."""
 
 import gzip
 import io
@@ -8,9 +8,11 @@ import signal
 import pytest
 from mutations import mutations
 
+np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
 torch = pytest.importorskip("torch")
 from cxr import chexnet, nets  # noqa: E402
+from cxr.arrays import open_images, read_relevance  # noqa: E402
 from cxr.covid19 import CLASSES, read_image_table  # noqa: E402
 from cxr.logs import InputError  # noqa: E402
 from cxr.metrics import confusion, final_predictions, read_predictions  # noqa: E402
@@ -139,6 +141,21 @@ def test_what_is_published_beside_a_net(tmp_path):
     survives(tmp_path / "model.json", content, 70, lambda path: read_record(path.parent))
     content = b"calibration,temperature,fitted\nbefore,1.0,False\nafter,1.7,True\n"
     survives(tmp_path / "calibration.csv", content, 70, lambda path: read_temperature(path.parent))
+
+
+def test_image_sets_and_relevance(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16)).astype(np.uint8)
+    pd.DataFrame({"image": list("abc")}).to_csv(tmp_path / "set.csv", index=False)
+    np.save(tmp_path / "set.npy", pixels)
+    np.savez_compressed(tmp_path / "maps.npz", relevance=pixels.astype(np.float32))
+
+    def check(found):
+        assert found[0].shape == pixels.shape
+
+    content = (tmp_path / "set.npy").read_bytes()
+    survives(tmp_path / "set.npy", content[:160], 140, open_images)
+    survives(tmp_path / "set.npy", content, 70, open_images, check)
+    survives(tmp_path / "maps.npz", (tmp_path / "maps.npz").read_bytes(), 140, read_relevance)
 
 
 def tiny(n_outputs=3):

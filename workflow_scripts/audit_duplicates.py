@@ -1,6 +1,6 @@
 """Audit: duplicates across splits and classes, and the scores without them.
 
-Writes the pairs of images that are used, with the splits of both, and in OUT.scores.csv each net's
+Writes the pairs of images that are used, with the splits of both, and in SCORES each net's
 accuracy on the edited test images, of all and of those that have no duplicate in train or val.
 Without --duplicates it says that it can't know.
 """
@@ -19,27 +19,29 @@ PAIRS = ["image", "duplicate", "class", "duplicate_class", "split", "duplicate_s
 SCORES = ["net", "images", "accuracy", "accuracy_low", "accuracy_high", "n"]
 
 
-def audit_duplicates(split, predictions, out, duplicates=None):
+def audit_duplicates(split, predictions, out, scores, duplicates=None):
     used = used_duplicates(duplicates, split) if duplicates else pd.DataFrame(columns=PAIRS)
     across = used[used.split != used.duplicate_split]
     seen = set(across.image[across.split == "test"])
     seen |= set(across.duplicate[across.duplicate_split == "test"])
-    scores = pd.DataFrame(
+    accuracies = pd.DataFrame(
         [row for net, path in predictions.items() for row in scores_of(net, path, seen)],
         columns=SCORES,
     )
-    write_table(out.with_suffix(".scores.csv"), scores)
+    write_table(scores, accuracies)
     if duplicates:
-        save_audit(out, used, *describe(used, across, scores))
+        save_audit(out, used, *describe(used, across, accuracies))
     else:
         result = "no table of duplicates was given, so that whether there are any can't be said"
         save_audit(out, used, result, "report")
     plot_intervals(
         out.with_suffix(".svg"),
-        scores.net + ", " + scores.images.map({"all": "all images", "without": "no duplicates"}),
-        scores.accuracy,
-        scores.accuracy_low,
-        scores.accuracy_high,
+        accuracies.net
+        + ", "
+        + accuracies.images.map({"all": "all images", "without": "no duplicates"}),
+        accuracies.accuracy,
+        accuracies.accuracy_low,
+        accuracies.accuracy_high,
         "accuracy on the test images",
     )
 
@@ -78,6 +80,7 @@ if __name__ == "__main__":
         "--predictions", type=pair(Path), nargs="+", required=True, metavar="NET=CSV"
     )
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--scores", type=Path, required=True, help="CSV to write")
     chosen = vars(arguments.parse_args())
     with user_errors():
         audit_duplicates(**chosen | {"predictions": dict(chosen["predictions"])})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cxr.arrays import read_relevance
 from cxr.audits import lungs, plot_intervals, save_audit
 from cxr.covid19 import CLASSES, read_image_table
 from cxr.logs import InputError, parser, user_errors
@@ -17,7 +18,7 @@ COLUMNS = ["decision", "share_inside", "share_low", "share_high", "n"]
 
 
 def audit_relevance(relevance, table, seed, out):
-    maps, images = np.load(relevance)["relevance"], read_image_table(table, ["class"])
+    maps, images = read_relevance(relevance)["relevance"], read_image_table(table, ["class"])
     if len(maps) != len(images):
         raise InputError(f"{relevance}: {len(maps)} maps, but {len(images)} rows in {table}")
     inside = lungs(maps.shape[1])

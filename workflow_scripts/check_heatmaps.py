@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cxr.arrays import open_images
+from cxr.arrays import open_images, read_relevance
 from cxr.devices import take_device
 from cxr.files import write_table
 from cxr.logs import InputError, parser, user_errors
@@ -23,7 +23,7 @@ def check_heatmaps(net, images, heatmaps, relevance, least, out):
     device = take_device()
     net, description = load_net(net)
     pixels, rows = open_images(images)
-    stored = np.load(relevance)
+    stored = read_relevance(relevance)
     explained = read_table(
         heatmaps, ["relevance_sum"], numbers=["logit"],
         filled=["image", "class", "method", "relevance"],

@@ -1,8 +1,8 @@
 """Fetch the COVID-19 Radiography Database and list its images.
 
 The data set is a folder or zip file (--local), or comes through kagglehub (--kaggle, a handle
-with its version). FOLDER becomes a link to the folder that holds the class folders, and MANIFEST
-lists the images: image (path relative to FOLDER), class, bytes, sha256.
+with its version). FOLDER gets a link to each image, in its class folder, and MANIFEST lists the
+images: image (path relative to FOLDER), class, bytes, sha256.
 """
 
 import os
@@ -26,6 +26,8 @@ def download_covid19(folder, manifest, classes, local=None, kaggle=None):
     if zipfile.is_zipfile(source):
         source = unpack_zip(source, folder.with_name(f"{folder.name}_unpacked"))
     root = class_root(source, classes.values())
+    if folder.is_symlink():
+        folder.unlink()
     rows = []
     for name in CLASSES:
         class_folder, passed = classes[name], Counter()
@@ -37,7 +39,7 @@ def download_covid19(folder, manifest, classes, local=None, kaggle=None):
             # What can't be read is left to inspect_covid19, which names it.
             digest = file_sum(path, "sha256") if os.access(path, os.R_OK) else ""
             rows.append((image, name, path.stat().st_size, digest))
-    link_local(root, folder)
+            link_local(path, folder / image)
     write_table(manifest, pd.DataFrame(rows, columns=["image", "class", "bytes", "sha256"]))
 
 

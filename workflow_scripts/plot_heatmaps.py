@@ -7,7 +7,7 @@ image; for figure 4 also of the image before the word was drawn in.
 from pathlib import Path
 
 import numpy as np
-from cxr.arrays import open_images
+from cxr.arrays import open_images, read_relevance
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.heatmaps import draw_heatmap
@@ -32,7 +32,7 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
     )
     table = read_table(heatmaps, ["figure", "version", "relevance", "method", "logit"])
     rows = table[(table.figure == figure) & (table.version == SHOWN[figure])]
-    maps = np.load(relevance)
+    maps = read_relevance(relevance)
     drawing, axes = plt.subplots(
         1, 1 + len(rows), figsize=(3.2 * (1 + len(rows)), 4.7), layout="compressed"
     )

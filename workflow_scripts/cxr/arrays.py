@@ -5,12 +5,16 @@ are 0 then, and no split takes it.
 """
 
 import sys
+import tokenize
+import zipfile
+import zlib
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from cxr.contents import refuse_other
 from cxr.files import whole, write_table
 from cxr.logs import InputError
 from cxr.tables import read_table
@@ -49,12 +53,45 @@ def image_writer(path, size):
         write_header()
 
 
+# What NumPy raises for files that are damaged, or no arrays.
+DAMAGE = (
+    ValueError, TypeError, EOFError, OverflowError, MemoryError, SyntaxError, RuntimeError,
+    tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+
+
+@contextmanager
+def _as_array(path, expected):
+    """DAMAGE becomes an InputError that says what the file is."""
+    try:
+        yield
+    except (*DAMAGE, OSError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise  # it can't be opened
+        refuse_other(path, expected)
+        raise InputError(
+            f"{path}: found no array ({error}), expected {expected}; remove it, so that it is "
+            "made again"
+        ) from error
+
+
+def read_relevance(path):
+    """Relevance maps of an .npz file: {name: array}. Raises InputError if it is none or damaged."""
+    with _as_array(path, "arrays of relevance (.npz)"), np.load(path) as file:
+        return {name: file[name] for name in file.files}
+
+
 def open_images(path, table=None):
     """Open an image set: (memory-mapped uint8 (n, size, size), table).
 
-    table: its CSV; by default the one beside the array. Raises InputError if they differ in length.
+    table: its CSV; by default the one beside the array. Raises InputError if they differ in length,
+    or the array is damaged, or none of such images.
     """
-    pixels = np.load(path, mmap_mode="r")
+    with _as_array(path, expected := "images, uint8 (n, size, size) (.npy)"):
+        pixels = np.load(path, mmap_mode="r")
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
+        found = getattr(pixels, "dtype", "an archive"), getattr(pixels, "shape", "")
+        raise InputError(f"{path}: found {found[0]} {found[1]}, expected {expected}")
     path_of_table = table or Path(path).with_suffix(".csv")
     rows = read_table(path_of_table, filled=["image"], text=["class", "reason"], empty=True)
     if len(pixels) != len(rows):

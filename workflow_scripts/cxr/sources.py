@@ -41,8 +41,10 @@ def check_file(path, expected):
 
 
 def link_local(source, path):
-    """Make path a symbolic link to a local file or folder."""
+    """Make path a symbolic link to a local file. Raises InputError where a file is in its place."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_symlink():
+        raise InputError(f"{path}: there is a file already, expected none; remove it")
     path.unlink(missing_ok=True)
     path.symlink_to(source.resolve())
 
