@@ -114,11 +114,12 @@ def record(inputs, outputs, temporary, command, code=None, then_remove=()):
     rest = {path: partial(sha256_of, path) for path in outputs if path not in listed}
     made = Answers(rest, warn)
     found = facts.wait(step, PATIENCE)
+    sums_of_outputs = made.wait(step) | listed
     sidecar = {
         "command": command,
         "code": (found.pop("code") or {"commit": None, "changed": None}) | {"sha256": code},
         "inputs": sums.wait(step),
-        "outputs": made.wait(step) | listed,
+        "outputs": {path: sums_of_outputs[path] for path in outputs},
         "temporary": temporary,
         "started": started,
         "seconds": seconds,
