@@ -151,6 +151,6 @@ def report(request, tmp_path_factory):
 
 def test_first_page_of_the_report_overflows_at_no_width(report):
     with opened(report) as page:
-        page.get_by_text("What the audits found").wait_for()
+        page.get_by_text("Results of the audits").wait_for()
         page.locator("canvas").wait_for()
         assert_fits(page)

@@ -383,7 +383,7 @@ def report(study, tmp_path_factory):
 @pytest.mark.parametrize("width", [1200, 400])
 def test_first_page_of_the_report_has_scores_and_findings(study, report, width):
     with opened(report, width) as page:
-        page.get_by_text("What the audits found").wait_for()
+        page.get_by_text("Results of the audits").wait_for()
         text = page.inner_text("body")
         for part in ("h1", "table >> nth=0"):
             box = page.locator(f"#app .prose {part}").bounding_box()
