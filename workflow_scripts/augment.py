@@ -1,8 +1,8 @@
 """Augment one split of the COVID-19 images to disk.
 
-Each class gets its number of rotations and translations, each result unflipped and flipped, so
-that the classes come out even. Writes OUT.npy, uint8 (n, size, size), and OUT.csv: image, class,
-variant, rotation_degrees, shift_x, shift_y, flipped.
+Each class has its own number of rotations and translations, and each result is stored unflipped and
+flipped, so that the classes end up about equal in size. Writes OUT.npy, uint8 (n, size, size), and
+OUT.csv: image, class, variant, rotation_degrees, shift_x, shift_y, flipped.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
-"""Build a net before its first phase: weights to start from, a new output layer, kept neurons.
+"""Build a net before its first phase: starting weights, a new output layer, kept output neurons.
 
 --start is a file of torchvision's ImageNet weights (.pth), a net of this workflow
-(.safetensors), or absent: random weights. The output layer is new and random, but for the
-neurons that --keep names, which take over weights and bias (section 3.2 of the paper).
+(.safetensors), or absent for random weights. The output layer is new and random, except for the
+neurons named by --keep, which keep their weights and bias (section 3.2 of the paper).
 """
 
 from pathlib import Path

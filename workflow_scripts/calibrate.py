@@ -1,14 +1,14 @@
-"""Calibration of a net's sigmoids, before and after a temperature fitted on validation images.
+"""Calibration of a net's sigmoids, before and after temperature scaling.
 
-The logits are divided by one temperature, which minimises binary cross entropy on the validation
-images, without their variants (Guo et al. 2017, arXiv 1706.04599); test images have no part in it.
-Where every sigmoid of a validation image is on the right side of 0.5, the lower the temperature the
-lower the loss, without end: none can be fitted, and 1 is kept. Each of the three sigmoids is a
-probability of its own: they need not sum to 1.
+The logits are divided by one temperature, which minimises the binary cross entropy of the
+validation images without their variants (Guo et al. 2017, arXiv 1706.04599). Test images play no
+part in the fit. If every sigmoid of the validation images is on the right side of 0.5, the loss
+falls without limit as the temperature falls: no temperature can be fitted, and 1 is kept. Each of
+the three sigmoids is a probability of its own; they need not sum to 1.
 
-Writes a row before and one after: temperature, whether it was fitted, loss, Brier score, and the
-calibration error of all sigmoids in ten bins that hold equally many, on the test images; and the
-reliability diagram.
+Writes one row before and one after: temperature, whether it was fitted, loss, Brier score, and the
+calibration error of all sigmoids in ten bins of equal size, on the test images; and the reliability
+diagram.
 """
 
 from pathlib import Path

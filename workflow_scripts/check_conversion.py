@@ -1,8 +1,8 @@
-"""Check that the net computes the same logits in PyTorch, ONNX Runtime and Keras.
+"""Check that a net computes the same logits in PyTorch, ONNX Runtime and Keras.
 
-Fails, and writes no table, if in any backend an image is decided otherwise than in PyTorch (by
-the largest logit) or a logit differs by more than --tolerance or is not a number.
-Writes conversion.csv: backend, n, accuracy, max_abs_logit_difference, disagreements.
+Fails, and writes no table, if in any backend an image is classified differently from PyTorch (by
+the largest logit), or a logit differs by more than --tolerance or is not a number. Writes
+conversion.csv: backend, n, accuracy, max_abs_logit_difference, disagreements.
 """
 
 import sys

@@ -1,8 +1,9 @@
-"""Check iNNvestigate's heatmaps by a second implementation, in PyTorch and float64.
+"""Check iNNvestigate's heatmaps against a second implementation, in PyTorch and float64.
 
-Compares each map that explain wrote by a method of cxr/lrp.py with PyTorch's of the same image and
-class. Writes image, class, method, rank_correlation (Spearman's, without the border),
-logit_difference, and relevance_sum of both. Stops if a correlation is below --least.
+Compares each map that explain wrote with PyTorch's map of the same image, class and method, for
+the methods that cxr/lrp implements in PyTorch. Writes image, class, method, rank_correlation
+(Spearman's, borders excluded), logit_difference, and relevance_sum of both. Fails if a correlation
+is below --least.
 """
 
 from pathlib import Path

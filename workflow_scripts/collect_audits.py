@@ -1,6 +1,6 @@
-"""Collect the findings of all audits: audit, result, and gate (pass, fail, report).
+"""Collect the results of all audits: audit, result, and gate (pass, fail, report).
 
-With --strict, a failed gate stops the step, after the table is printed.
+With --strict, a failed audit stops the step.
 """
 
 from pathlib import Path

@@ -1,15 +1,15 @@
-"""What replicates say: how far scores of a net move with split and seed, and what moves them most.
+"""Analyse replicates: how much scores vary with split and seed.
 
 --folder holds splitS_seedR/NET/predictions.csv. Writes there
 
 - replicates.csv: net, split, seed, n, covid19_n, accuracy, macro_auc, covid19_recall, all of the
   edited test images after the last phase,
-- summary.csv: net, score, replicates, mean, sd, least, greatest, and expected_sd: of an accuracy or
-  recall, if nothing but the choice of test images varied,
+- summary.csv: net, score, replicates, mean, sd, least, greatest, and expected_sd: the standard
+  deviation of an accuracy or recall if only the choice of test images varied,
 - variance.csv: score, source (net, split, net x split, seed), variance, share.
 
 Variances are those of the random-effects model score = net + split + net x split + seed, estimated
-from mean squares (Searle et al. 1992, Variance Components, chapter 4); below 0 they count as 0.
+from mean squares (Searle et al. 1992, Variance Components, chapter 4); negative ones count as 0.
 """
 
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""Which nets differ, and which differences the test images cannot resolve.
+"""Test which nets differ, and state which differences the test images can detect.
 
-Every pair of nets is compared on the edited test images after the last phase by the exact McNemar
-test of which are right, and by DeLong's test of the AUROC of COVID-19 against the rest; p values
+Every pair of nets is compared on the edited test images after the last phase, by the exact McNemar
+test of correct predictions and by DeLong's test of the AUROC of COVID-19 against the rest; p values
 are corrected over all pairs by Holm's method. Writes net, other, n, only_net_right,
 only_other_right, p, covid19_auc and other_covid19_auc, p_auc, p_holm, p_auc_holm, smallest, and
-finding. `smallest` is the least number of images, all of which one net alone has right, that would
-make a pair differ.
+finding. `smallest` is the smallest number of images that, if only one of the nets had all of them
+right, would make the pair differ.
 """
 
 from itertools import combinations

@@ -1,10 +1,10 @@
-"""Our nets beside published ones: of COVID-19, and of ChestX-ray14's findings.
+"""Compare our nets with published ones: on COVID-19, and on ChestX-ray14's findings.
 
-Writes published.csv: study, accuracy, f1 (mean of the classes), recall and precision of COVID-19,
-on other splits and partly other data, so that differences between rows prove little; and
+Writes published.csv: study, accuracy, f1 (mean of the classes), recall and precision of COVID-19;
+splits and in part the data differ, so differences between rows prove little. Writes
 aurocs.csv: finding, positive and n of our test images, the AUROC of each of our nets with
 ChestX-ray14's findings, and the published ones. Its last row, mean, is over the findings for which
-every column has an AUROC, so that columns can be compared; No Finding does not count.
+every column has an AUROC, so that columns can be compared, without No Finding.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Convert a net from ONNX to Keras, channels last and without Lambda layers.
 
 Takes the --keras-source that export_onnx wrote. The Keras net takes float32 (n, size, size, 3),
-normalised like the ONNX one's, and returns logits; check_conversion compares the two.
+normalised as for ONNX, and returns logits; check_conversion compares the two.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Count images beside the paper's numbers, with the reason where they differ."""
+"""Count images at each step beside the paper's numbers, and say why they differ."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,8 @@
-"""Fetch one file from a URL or a local path and check its sums.
+"""Fetch one file from a URL or a local path and verify its checksums.
 
-A local file is linked, not copied. The output appears only when the sums are right. A download that
-was cut off, or whose process was killed, resumes: what came is in a hidden file beside the output.
+A local file is linked, not copied. The output appears once its checksums match. An interrupted
+download resumes, even after its process was killed: the part that was received is in a hidden file
+beside the output.
 """
 
 from pathlib import Path

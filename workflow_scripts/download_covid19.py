@@ -1,6 +1,6 @@
 """Fetch the COVID-19 Radiography Database and list its images.
 
-The data set is a folder or zip file (--local), or comes through kagglehub (--kaggle, a handle
+The data set is a folder or zip file (--local), or is downloaded by kagglehub (--kaggle, a handle
 with its version). FOLDER gets a link to each image, in its class folder, and MANIFEST lists the
 images: image (path relative to FOLDER), class, bytes, sha256.
 """

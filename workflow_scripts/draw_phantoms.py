@@ -1,9 +1,9 @@
-"""Draw radiograph-like phantoms in the layouts in which the two real data sets ship.
+"""Draw radiograph-like phantoms in the layouts of the two real data sets.
 
-For the demo and the tests, which need images that anyone may have and any machine can make.
+For the demo and the tests, which need images that anyone may use and any machine can make.
 Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
-COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes, but for
-the metadata tables, which are dated.
+COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes, except for
+the metadata tables, which carry a date.
 """
 
 import gzip

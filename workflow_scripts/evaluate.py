@@ -1,8 +1,8 @@
 """Confusion matrix and scores of one net's predictions of the test images.
 
-Where the predictions hold several phases and versions, the last phase and the edited images
-count. Intervals are 95 %: exact for proportions, bootstrap for F1, AUROC and means. With --split
-and --duplicates, images of a patient, or that duplicate each other, are drawn together.
+If the predictions hold several phases and versions, the last phase and the edited images are used.
+Intervals are 95 %: exact for proportions, bootstrap for F1, AUROC and means. With --split
+and --duplicates, the bootstrap samples images of a patient, and duplicates, together.
 """
 
 from pathlib import Path

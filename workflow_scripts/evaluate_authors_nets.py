@@ -1,8 +1,8 @@
-"""Accuracy of the nets that the paper's authors released, on our test images.
+"""Accuracy on our test images of the nets that the paper's authors released.
 
 They are of the paper's final version (2021), and the order of their classes is not documented: all
-six are tried, and the best is no more than a hint at the order. The split they were trained with is
-not known: our test images may be among those that they learnt from.
+six orders are tried, and the best accuracy only hints at the order. The split that they were
+trained on is not known: our test images may be among their training images.
 """
 
 from itertools import permutations

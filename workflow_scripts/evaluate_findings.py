@@ -1,7 +1,7 @@
 """AUROC per finding of a net on ChestX-ray14's test images.
 
-With --least-auroc, a lower mean over the findings (No Finding is none) stops the step: weights that
-were loaded under wrong names, or into the wrong layers, leave a net that runs and knows nothing
+With --least-auroc, a lower mean over the findings (without No Finding) stops the step: weights that
+were loaded under wrong names, or into the wrong layers, give a net that runs but has learnt nothing
 (mean AUROC near 0.5).
 """
 

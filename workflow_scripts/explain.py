@@ -1,16 +1,16 @@
-"""Explain decisions by layer-wise relevance propagation: which pixels speak for a class.
+"""Explain predictions by layer-wise relevance propagation: which pixels are evidence for a class.
 
-The class to explain is named in the column `explain` of the images' table; where there is no such
-column, it is the one that the net decides for. Relevance is of the class's logit, before the
-sigmoid; cxr/relevance.py says what the methods do. Writes
+The class to explain is in the column `explain` of the images' table; without this column, it is the
+class that the net predicts. Relevance is of the class's logit, before the sigmoid. The methods are
+described in the library, under cxr/lrp. Writes
 
-relevance.npz: float32 (size, size) per image and method, summed over channels; positive speaks
-  for the class;
+relevance.npz: float32 (size, size) per image and method, summed over channels; positive is
+  evidence for the class;
 heatmaps.csv: the columns of the images' table, with their `class` renamed to `true_class` and
   `explain` to `class`; then method, logit, relevance_sum, conservation_error, which is
   |relevance_sum - logit| / |logit| (empty for a logit of 0), and relevance, the name in
   relevance.npz;
-pictures/NAME.png: each map alone and over its image.
+pictures/NAME.png: each map, by itself and over its image.
 """
 
 from itertools import cycle

@@ -1,9 +1,9 @@
-"""Explain the decision for every test image by layer-wise relevance propagation, in PyTorch.
+"""Explain the prediction of every test image by layer-wise relevance propagation, in PyTorch.
 
-Relevance is of the logit of the class that the net decides for. Writes
+Relevance is of the logit of the predicted class. Writes
 
 relevance: .npz of float32 (n, size, size), named `relevance`, in the order of the table;
-table: CSV of image, true_class, class (the decision), method, logit, relevance_sum and
+table: CSV of image, true_class, class (the predicted one), method, logit, relevance_sum and
   conservation_error, |relevance_sum - logit| / |logit|.
 """
 

@@ -1,10 +1,10 @@
-"""Export a net as ONNX: model.onnx to use, and the form of it that convert_keras takes.
+"""Export a net as ONNX: model.onnx for use, and the form that convert_keras takes.
 
 model.onnx takes `pixels_normalised`, float32 (n, 3, size, size): grey in [0, 1], repeated to three
 channels, minus ImageNet's mean, divided by its standard deviation. It returns `logits`, float32
 (n, outputs), before the sigmoid. Its metadata `net` says which output is which.
 
-Writes logits.csv too, for check_conversion: image, class, backend (torch, onnxruntime), a column
+Also writes logits.csv, for check_conversion: image, class, backend (torch, onnxruntime), a column
 of logits per output.
 """
 

@@ -1,9 +1,9 @@
-"""Find images of the COVID-19 database that are the same picture.
+"""Find duplicate images in the COVID-19 database.
 
-Exact duplicates have equal grey pixels. Near duplicates have perceptual hashes of at most
---hamming-distance differing bits (of 64), and grey values that, at 64 x 64 pixels, correlate by
-at least --correlation. Writes a row per pair: image, duplicate, class, duplicate_class, kind
-(exact, near), hamming_distance, correlation.
+Exact duplicates have equal grey pixels. Near duplicates have perceptual hashes that differ in at
+most --hamming-distance bits (of 64), and grey values that, at 64 x 64 pixels, correlate by at
+least --correlation. Writes a row per pair: image, duplicate, class, duplicate_class, kind (exact,
+near), hamming_distance, correlation.
 """
 
 from pathlib import Path

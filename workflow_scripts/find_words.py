@@ -1,7 +1,7 @@
-"""Find words and letters in the COVID-19 test images.
+"""Find words and letters in the COVID-19 test images by OCR.
 
 Writes a row per box: image, x0, y0, x1, y1 (pixels of the stored image, end exclusive), text
-(empty where not legible), origin (ocr).
+(empty if not legible), origin (ocr).
 """
 
 from pathlib import Path

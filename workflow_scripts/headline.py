@@ -1,6 +1,6 @@
 """Print the headline numbers of a finished run and where its report is.
 
-Needs no package: it runs in the environment that make starts from.
+Needs only Python's standard library.
 """
 
 import argparse

@@ -1,16 +1,16 @@
-"""Look at every image of the COVID-19 database: what it is stored as, and what it looks like.
+"""Inspect every image of the COVID-19 database: how it is stored, and what it looks like.
 
-Writes a row per image of the database's list, with further columns:
+Writes a row per image of the database's list, with these columns added:
 
-pixels_sha256: of the size and the grey pixels; equal pixels in another file format have it too;
-width, height, mode: as stored, mode in PIL's words (L, RGB, ...);
+pixels_sha256: of the size and the grey pixels, so equal in every file format;
+width, height, mode: as stored, mode in PIL's notation (L, RGB, ...);
 tint: mean over pixels of the largest minus the smallest of red, green and blue, 0 to 255;
 phash: 64-bit perceptual hash of the grey image, hexadecimal;
 reason: empty, or why the image can't be used; then the columns above are empty;
 warnings: of guesses in decoding, such as the depth of grey that no tag says.
 
-Fails if more than --max-unreadable of the images, as a share, can't be used, or if a class has
-other than the --expected number of images.
+Fails if the share of unusable images exceeds --max-unreadable, or if a class does not have its
+--expected number of images.
 """
 
 import hashlib

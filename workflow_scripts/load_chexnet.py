@@ -1,7 +1,7 @@
 """Convert Zech's CheXNet checkpoint, a pickled module, to safetensors.
 
-Writes OUT.safetensors and OUT.json beside it. The file is read with a restricted unpickler: only
-the classes of a DenseNet are allowed.
+Writes OUT.safetensors and OUT.json beside it. The file is read with a restricted unpickler, which
+allows only the classes of a DenseNet.
 """
 
 from pathlib import Path

@@ -1,12 +1,13 @@
-"""Find the patient and the view of COVID-19 images through the pages that they were taken from.
+"""Find patient and view of COVID-19 images through the web pages that they were taken from.
 
 The database's own tables (FOLDER.metadata.xlsx) name a page for each image. The table of the
 COVID-19 image data collection (--collection; columns patientid, view, modality, url) names patient
-and view of each image of a page. Names don't tell which image is which, so that an image's patient
-is known where all of its page's are of one. What match_originals found (--originals) comes first.
+and view of each image of a page. Names do not say which image is which, so an image's patient is
+known only if all images of its page are of one patient. Patients found by match_originals
+(--originals) take precedence.
 
 Writes a row per image: image, class, url, views (of the page's radiographs in the collection,
-such as `L|PA|PA`) and patient_id; empty where unknown.
+such as `L|PA|PA`) and patient_id; empty if unknown.
 """
 
 import re

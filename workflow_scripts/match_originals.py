@@ -1,13 +1,13 @@
-"""Find COVID-19 images among files that still have their own names, which tell the patient.
+"""Find patients of COVID-19 images by matching them with files that keep their original names.
 
 --originals is a folder of images, such as those of Kermany et al. 2018, which the database took
 and renamed. Two images are the same picture if their perceptual hashes differ in at most
 --hamming-distance bits (of 64) and their grey values, at 64 x 64 pixels, correlate by at least
---correlation. Names tell patients as these data sets write them: person1_virus_6, IM-0115-0001 and
+--correlation. The patient is in the file name: person1_virus_6, IM-0115-0001 and
 NORMAL-4512-0001 (all but the last number), 00000013_026 (all but the last number).
 
 Writes a row per image found, with the original that correlates most: image, original, patient_id
-(empty if its name tells none), hamming_distance, correlation.
+(empty if the name has none), hamming_distance, correlation.
 """
 
 import re

@@ -1,8 +1,9 @@
-"""Measure how well what an image is stored as tells its class.
+"""Measure how well properties of the image files predict the class.
 
 Writes a row per property of the files: property, the share of each class's images that has it, and
-cramers_v of property and class, 0 (tells nothing) to 1 (tells all). Grey arrays of one size, as
-the nets get them, have none of these properties; what differs inside the picture is another matter.
+cramers_v of property and class, from 0 (says nothing about the class) to 1 (determines it). Grey
+arrays of one size, which the nets get, have none of these properties; differences inside the image
+are not covered here.
 """
 
 from pathlib import Path

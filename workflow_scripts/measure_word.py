@@ -1,14 +1,14 @@
-"""What a word does to the nets: drawn into every test image, as figure 4 does into one.
+"""Word experiment: add a word to every test image, as figure 4 of the paper does to one.
 
-The images are those with their own words covered; the word is drawn in white at the nets' size.
-Writes
+The test images are those with their own words covered; the word is drawn in white at the nets'
+image size. Writes
 
-TABLE: a row per net, class of the images and output: n, mean sigmoid without the word and with it,
-  the mean of the paired changes with its 95 % bootstrap interval, and changed decisions (of the
+TABLE: a row per net, class of the images and output: n, mean sigmoid without and with the word,
+  the mean of the paired changes with its 95 % bootstrap interval, and changed predictions (of the
   images of the class);
-RELEVANCE: of the net --explain, a row per class: the share of the relevance for the decision
-  (positive, conserving LRP) that falls on the word's box, with its interval, and the box's share of
-  the area, which relevance spread at random would have there;
+RELEVANCE: for the net --explain, a row per class: the share of the relevance for the prediction
+  (positive, conserving LRP) that lies in the word's box, with its interval, and the box's share of
+  the area, the value for randomly spread relevance;
 FIGURE: the changes of each net's COVID-19 sigmoid.
 """
 

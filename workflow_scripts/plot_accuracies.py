@@ -1,4 +1,4 @@
-"""Figure 1: test accuracy of the best net of each phase, for all nets.
+"""Draw figure 1: test accuracy of the best net of each phase, for all nets.
 
 --results holds a folder per net with predictions.csv and phaseN/history.csv. Writes the figure
 and, beside it, the CSV behind it: net, phase, epochs (run up to the end of the phase),

@@ -1,6 +1,7 @@
-"""Draw pairs of COVID-19 images that are the same picture side by side, and where each lies.
+"""Show duplicate COVID-19 images side by side, with the split and class of each.
 
-Pairs in two splits or two classes come first, then by correlation; at most --most are drawn.
+Pairs that lie in two splits or two classes come first, then the most correlated; at most --most
+pairs are shown.
 """
 
 from pathlib import Path

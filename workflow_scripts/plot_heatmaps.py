@@ -1,7 +1,7 @@
-"""Draw figure 2, 3 or 4: an X-ray and its relevance by each method, with its probabilities.
+"""Draw figure 2, 3 or 4: an X-ray, its relevance by each method, and its probabilities.
 
 Writes the figure and, beside it, the rows of heatmaps.csv behind it with the sigmoids of the
-image; for figure 4 also of the image before the word was drawn in.
+image; for figure 4 also those before the word was added.
 """
 
 from pathlib import Path

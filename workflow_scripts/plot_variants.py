@@ -1,4 +1,4 @@
-"""Draw the variants of the first augmented image of each class, at most --most of each."""
+"""Show the variants of the first augmented image of each class, at most --most per class."""
 
 from pathlib import Path
 

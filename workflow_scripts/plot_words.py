@@ -1,7 +1,7 @@
-"""Draw test images with words before and after their boxes are covered.
+"""Show test images with words, before and after their boxes are covered.
 
-Before, boxes are outlined. Of the test images with boxes, the first ones of each class are drawn,
-in the order of the split, --most of each at most.
+Before, boxes are outlined. Shows the first --most test images of each class that have boxes,
+in the order of the split.
 """
 
 from pathlib import Path

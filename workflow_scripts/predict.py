@@ -1,6 +1,6 @@
 """Predict the test images, edited and unedited, with the net of each phase.
 
-Writes image, class, version, phase, the sigmoid of each output, and the decision: the class with
+Writes image, class, version, phase, the sigmoid of each output, and the prediction: the class with
 the largest sigmoid.
 """
 

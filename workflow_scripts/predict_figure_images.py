@@ -1,4 +1,4 @@
-"""Predict the images of figures 2 to 4: what a word does to the probabilities.
+"""Predict the images of figures 2 to 4, with and without the added word.
 
 Writes the columns of the images' table and the sigmoid of each output.
 """

@@ -1,8 +1,8 @@
 """Read one of ChestX-ray14's archives, without unpacking it, into an array of grey images.
 
-Writes OUT.npy, uint8 (n, size, size), and OUT.csv: image, and reason, empty or why the image can't
-be used. An image without a row in the label table stops the step, as do more than --max-unreadable
-of the images, as a share, that can't be used.
+Writes OUT.npy, uint8 (n, size, size), and OUT.csv: image, and reason: empty, or why the image can't
+be used. Fails if an image has no row in the label table, or if the share of unusable images exceeds
+--max-unreadable.
 """
 
 import tarfile

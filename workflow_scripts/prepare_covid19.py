@@ -1,6 +1,6 @@
 """Read the COVID-19 images into arrays of grey images, one per split.
 
-Of the test images there are two versions: unedited, and edited, in which black rectangles cover
+Test images have two versions: unedited, and edited, in which black rectangles cover
 words and letters. Rectangles are drawn at the stored size, before resizing.
 """
 

@@ -1,13 +1,13 @@
-"""Propose which COVID-19 images are lateral views, and draw a sheet of all to check it on.
+"""Propose which COVID-19 images are lateral views, and draw a sheet to check them.
 
-Where the collection calls some of a page's radiographs lateral (match_metadata), that share of the
-page's images is proposed, the least frontal ones first. How frontal an image looks is its
+If the collection calls a share of a page's radiographs lateral (match_metadata), that share of the
+page's images is proposed, the least frontal first. How frontal an image looks is its
 correlation with the mean of all images of the database and their mirror images, at 32 x 32 pixels
-and the shift where it is largest.
+and the shift with the highest correlation.
 
-Writes image, frontal, views of the proposed images, and a contact sheet of all images of the class:
-the proposed ones, then the others, the least frontal first. It is a proposal: look at the sheet,
-and write a list of your own where it is wrong (covid19.lateral_views).
+Writes image, frontal and views of the proposed images, and a contact sheet of all images of the
+class: the proposed ones, then the others, the least frontal first. Check the sheet; where the
+proposal is wrong, write a list of your own (covid19.lateral_views).
 """
 
 from pathlib import Path

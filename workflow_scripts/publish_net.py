@@ -1,7 +1,7 @@
-"""Publish a trained net for use elsewhere: its weights, and a JSON that says what they are.
+"""Publish a trained net for use elsewhere: its weights, and a JSON that describes them.
 
 The JSON holds architecture, outputs in order, how an image becomes the net's input, sha256 of the
-weights and of model.onnx, the scores on the edited test images and how the backends compare.
+weights and of model.onnx, the scores on the edited test images, and how the backends compare.
 """
 
 import hashlib

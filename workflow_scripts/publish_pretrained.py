@@ -1,7 +1,7 @@
-"""Publish a net trained on ChestX-ray14 for others to start from.
+"""Publish a net trained on ChestX-ray14, for other nets to start from.
 
-Writes the last phase's best weights (OUT.safetensors), a JSON beside them that says what they
-are and that they were trained here, and the histories of all phases in one table.
+Writes the best weights of the last phase (OUT.safetensors), a JSON that describes them and records
+that they were trained here, and the histories of all phases in one table.
 """
 
 import shutil

@@ -1,11 +1,11 @@
-"""Sanity check of heatmaps: how much do they depend on what the net has learnt?
+"""Sanity check of heatmaps: how much do they depend on the trained weights?
 
-After Adebayo et al. 2018 (arXiv 1810.03292): the weights of the output layer, or of all layers, are
-drawn anew, and the heatmaps of the true class compared with those of the trained net by their rank
+After Adebayo et al. 2018 (arXiv 1810.03292): the output layer, or all layers, are re-initialised
+at random, and the heatmaps of the true class are compared with those of the trained net by rank
 correlation. Maps that stay the same, up to their sign, say nothing about what was learnt. Batch
-norm of the net drawn anew takes its statistics from the images.
+norm of the re-initialised net takes its statistics from the images.
 
-Writes a row per image, method and what was drawn anew, and a plot.
+Writes a row per image, method and re-initialised part, and a plot.
 """
 
 import copy

@@ -1,9 +1,9 @@
-"""Choose the images of figures 2 to 4 and draw the word into a normal one.
+"""Choose the images of figures 2 to 4, and add the word to a normal one.
 
-COVID-19: the first test image with a covered box that holds the word; where there is none, the
+COVID-19: the first test image with a covered box that holds the word; if there is none, the
 first with any box, else the first. Normal: the first test image without a box. The choice does
-not look at predictions. Writes OUT.npy and OUT.csv: image, class, figure, version (edited,
-unedited, word) and explain, the class whose relevance is asked for.
+not depend on predictions. Writes OUT.npy and OUT.csv: image, class, figure, version (edited,
+unedited, word) and explain, the class whose relevance is computed.
 """
 
 from pathlib import Path

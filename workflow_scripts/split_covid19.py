@@ -1,8 +1,8 @@
-"""Split the COVID-19 images into train, val and test, so many test images of each class.
+"""Split the COVID-19 images into train, val and test, with a fixed number of test images per class.
 
-Excluded, with the reason: images of the list of lateral views, and images that can't be read.
-What stays together: --split-by image (nothing, as in the paper), patient (images of a patient;
-those of unknown patients stand alone), or duplicate_group (images that duplicates link, and those
+Excluded, with the reason: images in the list of lateral views, and images that can't be read.
+--split-by says what stays in one split: image (nothing, as in the paper), patient (images of a
+patient; each image of an unknown patient is by itself), or duplicate_group (duplicates, and images
 of a patient).
 """
 

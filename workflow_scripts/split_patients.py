@@ -1,8 +1,9 @@
-"""Split ChestX-ray14 into train, val and test so that no patient is in two.
+"""Split ChestX-ray14 into train, val and test so that no patient is in two of them.
 
-By default patients are drawn at random for the given fractions of images; --lists takes files of
-image names instead (one a line, plain or gzipped) and checks them the same way: three (train, val,
-test), or two, as NIH ships them (train and val in one, test), of which the first is drawn apart.
+By default, patients are sampled at random for the given fractions of images. --lists takes files of
+image names instead (one per line, plain or gzipped) and checks that they share no patient: three
+files (train, val, test), or two, as NIH ships them (train with val, and test); the first of two is
+then split at random.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
-"""Where a result is from: the jobs that made it, their settings and machines, and the sources.
+"""Show where a result comes from: jobs, settings, machines and sources.
 
-Start it in the folder that holds results/. Prints the job of each of the given results and, below
-it, those of all files that it was made from; a job that was printed before only by its name.
+Start it in the folder that holds results/. Prints the job of each given result and, below
+it, the jobs of all files that it was made from; a job that was printed before appears by name only.
 """
 
 import shlex

@@ -1,13 +1,12 @@
 """Train one phase of one net and keep the weights of the epoch with the lowest validation loss.
 
 COVID-19 nets: --train and --val are image sets (.npy) whose tables have a column `class`.
-ChestX-ray14: --images are the archives' arrays, and --split the table that says which of their
-images are train and val, with a column per finding.
+ChestX-ray14: --images are the archives' arrays, and --split is the table that assigns their
+images to train and val, with a column per finding.
 
-Killed at any moment and started again with the same arguments, it resumes from a file .resume
-beside the checkpoint and ends with the same bytes. That file stays after the end, with the result:
-started again, the step writes its outputs from it at once. In the workflow, record.py removes it
-when the job's sidecar is written. With other settings, data or code, training starts from the
+A training that was killed resumes when started again with the same arguments, from a file .resume
+beside the checkpoint; the result is bit-identical. The file then holds the result until record.py
+has written the job's sidecar. After a change of settings, data or code, training starts from the
 beginning. The history grows with every epoch.
 """
 

@@ -1,8 +1,8 @@
-"""Check that results are still what their sidecars say, and the inputs they were made from.
+"""Check that results, and the inputs that they were made from, still match their sidecars.
 
 Start it in the folder that holds results/. Every file that a sidecar names is hashed again. A
-changed or missing one is named, with all results that were made from it, directly or not; so are
-files among the sidecars that are none, and results without a sidecar. Then the exit code is 1.
+changed or missing file is named, with all results made from it, directly or indirectly; so are
+results without a sidecar, and files among the sidecars that are none. Then the exit code is 1.
 """
 
 import argparse

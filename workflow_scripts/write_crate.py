@@ -1,10 +1,10 @@
 """Describe a run as an RO-Crate of the Provenance Run Crate profile, from its jobs' sidecars.
 
 Start it in the folder that holds results/, which becomes the crate: results/ro-crate-metadata.json
-(https://w3id.org/ro/wfrun/provenance) names the workflow, each job with its step, inputs and
-outputs, and their sha256. Writes, too, jobs.csv: a row per job (output, step, started, seconds,
+(https://w3id.org/ro/wfrun/provenance) names the workflow and each job with its step, inputs and
+outputs, and their sha256. Also writes jobs.csv: a row per job (output, step, started, seconds,
 peak_memory_mb, host, gpu, slurm_job_id, commit, changed), and copies of the Snakefile and of the
-configuration as it was, all overlays applied.
+configuration with all overlays applied.
 """
 
 import json

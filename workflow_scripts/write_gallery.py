@@ -1,9 +1,9 @@
-"""Write a page of all test images of a net, with decisions, probabilities and heatmaps.
+"""Write a page of all test images of a net, with predictions, probabilities and heatmaps.
 
-The page, --page filled with image names and numbers as JSON, opens from disk without a server. Its
-pictures, in the folder --pictures: each image with its text covered and not, and the relevance of
-every class by both methods (of the edited image, in PyTorch), an overlay for it. InputError if the
-predictions are of other images, in another order or of other classes.
+The page, --page filled with image names and numbers as JSON, opens from disk without a server. The
+folder --pictures holds its pictures: each image with and without its text covered, and overlays of
+the relevance of every class by both methods (of the edited image, in PyTorch). InputError if the
+predictions are of other images, in another order, or of other classes.
 """
 
 import os

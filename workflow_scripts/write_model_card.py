@@ -1,6 +1,6 @@
 """Write a net's model card (Mitchell et al. 2019, arXiv 1810.03993) from its results, as Markdown.
 
-Every number is read from the files that are given; the audits' findings stand beside the scores.
+Every number is read from the given files; the results of the audits stand beside the scores.
 """
 
 from pathlib import Path

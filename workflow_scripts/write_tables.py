@@ -1,7 +1,7 @@
-"""Tables 1 to 3 of the paper, ours beside theirs, a summary of all nets, and headline.csv to read.
+"""Write tables 1 to 3 beside the paper's, a summary of all nets, and headline.csv for the report.
 
 --results holds a folder per net with confusion.csv, metrics.csv and summary.csv. The paper
-prints table 2 and 3 for nets A and C; for others its columns are empty.
+prints tables 2 and 3 for nets A and C; for others its columns are empty.
 """
 
 import json
