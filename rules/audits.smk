@@ -77,7 +77,7 @@ rule collect_audits:
         report(
             "results/audits/audits.csv",
             category="5 Audits",
-            labels={"audit": "all", "what": "findings"},
+            labels={"audit": "all", "what": "results"},
             caption="captions/audits.rst",
         ),
     log:
@@ -88,7 +88,7 @@ rule collect_audits:
         run=step("collect_audits"),
         options=options({"strict": config["audits"]["strict"]}),
     message:
-        "Collecting the audits' findings"
+        "Collecting the results of the audits"
     shell:
         "{params.run} --findings {input.findings} {params.options}"
         " --out {output} &> {log}"
@@ -121,7 +121,7 @@ rule write_checklists:
         results=subpath(output.table, ancestor=2),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
     message:
-        "Answering checklists"
+        "Answering the checklists"
     shell:
         "{params.run} --checklists {input.checklists:q} --audits {input.audits}"
         " --results {params.results} {params.options} --page {input.page:q}"

@@ -52,7 +52,7 @@ rule prepare_chestxray14:
             {"size": config["image_size"], "max_unreadable": config["max_unreadable"]}
         ),
     message:
-        "Reading ChestX-ray14's {wildcards.archive}"
+        "Reading {wildcards.archive} of ChestX-ray14"
     shell:
         "{params.run} --archive {input.archive}"
         " --labels {input.labels} {params.options} --out {output.images} &> {log}"

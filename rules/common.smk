@@ -55,7 +55,7 @@ def check_nets(settings):
             key = f"{group}.{name}.start"
             starts = ["imagenet", "none", *(pretrained if group == "nets" else [])]
             if net["start"] not in starts:
-                raise config_error(key, f"{net['start']!r} is none of {starts}")
+                raise config_error(key, f"{net['start']!r}; expected one of {starts}")
             if (
                 net["start"] == "imagenet"
                 and f"{net['architecture']}.pth" not in weights
@@ -70,7 +70,7 @@ def check_nets(settings):
         if net["architecture"] != source["architecture"]:
             raise config_error(
                 f"nets.{name}",
-                f"{net['architecture']} can't start from a {source['architecture']}",
+                f"a a {net['architecture']} can't start from a {source['architecture']}",
             )
         for new, old in net.get("keep_output_neurons", {}).items():
             if old not in source["outputs"]:
@@ -102,7 +102,7 @@ def check_sources(settings):
             ):
                 raise config_error(
                     f"sources.{dataset}",
-                    f"{source['name']}: there is no {Path(local).absolute()}",
+                    f"{source['name']}: no such file or folder: {Path(local).absolute()}",
                 )
 
 
@@ -126,7 +126,7 @@ def check_braces(settings):
     for key, found in paths.items():
         for path in found:
             if set(path) & set("{}"):
-                raise config_error(key, f"{path}: use a path without braces")
+                raise config_error(key, f"{path}: choose a path without braces")
 
 
 def is_phantom(path):
@@ -598,7 +598,7 @@ def replicates(file):
     n = config["replicates"]
     if not n:
         raise config_error(
-            "replicates", "0 splits and seeds; add e.g. --config replicates=5"
+            "replicates", "0: no replicates; add for example --config replicates=5"
         )
     return [
         f"results/replicates/split{split}_seed{seed}/{net}/{file}"

@@ -36,7 +36,7 @@ rule measure_class_leaks:
         report(
             "results/data/covid19/class_leaks.csv",
             category="1 Data",
-            labels={"what": "What files tell of the class"},
+            labels={"what": "File properties and class"},
             caption="captions/class_leaks.rst",
         ),
     log:
@@ -46,7 +46,7 @@ rule measure_class_leaks:
     params:
         run=step("measure_class_leaks"),
     message:
-        "Measuring what the COVID-19 image files tell of their class"
+        "Measuring how well file properties predict the class"
     shell:
         "{params.run} --manifest {input.manifest} --out {output} &> {log}"
 
@@ -69,7 +69,7 @@ rule match_originals:
         run=step("match_originals"),
         options=options(config["covid19"]["duplicates"]),
     message:
-        "Looking for COVID-19 images among originals that tell the patient"
+        "Matching COVID-19 images with originals to find patients"
     shell:
         "{params.run} --folder {input.folder} --manifest {input.manifest}"
         " --originals {input.originals:q} {params.options} --threads {threads} --out {output}"
@@ -99,7 +99,7 @@ rule match_metadata:
             {name: input.get(name) or None for name in ("collection", "originals")}
         ),
     message:
-        "Looking for the patients and views of COVID-19 images"
+        "Finding patients and views of the COVID-19 images"
     shell:
         "{params.run} --folder {input.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
@@ -149,7 +149,7 @@ rule find_duplicates:
         run=step("find_duplicates"),
         options=options(config["covid19"]["duplicates"]),
     message:
-        "Looking for the same picture twice among the COVID-19 images"
+        "Finding duplicate COVID-19 images"
     shell:
         "{params.run} --folder {input.folder} --manifest {input.manifest}"
         " {params.options} --out {output} &> {log}"
@@ -172,7 +172,7 @@ rule split_covid19:
         run=step("split_covid19"),
         options=covid19_split_settings,
     message:
-        "Splitting the COVID-19 images, lateral views excluded ({wildcards.covid19})"
+        "Splitting the COVID-19 images ({wildcards.covid19})"
     shell:
         "{params.run} --manifest {input.manifest}"
         " --lateral-views {input.lateral_views:q} --metadata {input.metadata}"
@@ -190,7 +190,7 @@ rule plot_duplicates:
         report(
             "results/figures/duplicates.jpg",
             category="1 Data",
-            labels={"what": "The same picture twice"},
+            labels={"what": "Duplicates"},
             caption="captions/duplicates.rst",
         ),
     log:
@@ -200,7 +200,7 @@ rule plot_duplicates:
     params:
         run=step("plot_duplicates"),
     message:
-        "Drawing duplicates"
+        "Showing duplicates side by side"
     shell:
         "{params.run} --folder {input.folder} --duplicates {input.duplicates}"
         " --split {input.split} --out {output} &> {log}"
@@ -224,7 +224,7 @@ rule find_words:
     params:
         run=step("find_words"),
     message:
-        "Looking for words in the test images ({wildcards.covid19})"
+        "Finding words in the test images ({wildcards.covid19})"
     shell:
         "{params.run} --folder {input.folder} --split {input.split}"
         " --threads {threads} --out {output} &> {log}"
@@ -262,7 +262,7 @@ rule prepare_covid19:
             {"text_boxes": input.get("text_boxes") or None}
         ),
     message:
-        "Reading the COVID-19 images, words covered in the test images ({wildcards.covid19})"
+        "Reading the COVID-19 images, covering words in test images ({wildcards.covid19})"
     shell:
         "{params.run} --folder {input.folder} --split {input.split}"
         " {params.size} {params.text_boxes} --train {output.train} --val {output.val}"
@@ -281,7 +281,7 @@ rule plot_words:
         report(
             "results/figures/words.jpg",
             category="1 Data",
-            labels={"what": "Words in test images, covered"},
+            labels={"what": "Words in test images, before and after covering"},
             caption="captions/words.rst",
         ),
     log:
@@ -291,7 +291,7 @@ rule plot_words:
     params:
         run=step("plot_words"),
     message:
-        "Drawing words before and after they are covered"
+        "Showing words before and after they are covered"
     shell:
         "{params.run} --folder {input.folder} --split {input.split}"
         " --text-boxes {input.text_boxes} --out {output} &> {log}"
@@ -347,6 +347,6 @@ rule plot_variants:
     params:
         run=step("plot_variants"),
     message:
-        "Drawing augmented images"
+        "Showing augmented images"
     shell:
         "{params.run} --images {input.images} --out {output} &> {log}"

@@ -20,7 +20,7 @@ rule draw_phantoms:
         run=step("draw_phantoms"),
         options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
     message:
-        "Drawing radiograph-like phantoms in the layouts of the real data sets"
+        "Drawing phantoms in the layouts of the real data sets"
     shell:
         "{params.run} --chestxray14 phantoms/chestxray14"
         " --covid19 phantoms/covid19 --lists phantoms {params.options} &> {log}"

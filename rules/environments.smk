@@ -34,7 +34,7 @@ rule make_environment:
         pins=lambda wildcards: pins(wildcards.environment),
         folder=subpath(output[0], parent=True),
     message:
-        "Making the environment {wildcards.environment} from its pins"
+        "Creating the environment {wildcards.environment} from its pinned packages"
     run:
         shell(
             "({params.uv} venv --clear --python 3.11 {params.folder:q}"

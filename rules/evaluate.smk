@@ -78,7 +78,7 @@ rule evaluate_authors_nets:
     params:
         run=step("evaluate_authors_nets"),
     message:
-        "Evaluating the nets that the paper's authors released"
+        "Evaluating the nets released by the paper's authors"
     shell:
         "{params.run} --checkpoints {input.checkpoints} --images {input.images}"
         " --out {output} &> {log}"

@@ -189,7 +189,7 @@ rule explain:
         run=step("explain", "keras"),
         methods=options({"methods": config["heatmaps"]["methods"]}),
     message:
-        "Explaining {wildcards.net} by layer-wise relevance propagation"
+        "Computing heatmaps of figures 2 to 4 by LRP ({wildcards.net})"
     shell:
         "{params.run} --model {input.model} --images {input.images}"
         " {params.methods} --relevance {output.relevance} --table {output.table}"
@@ -223,7 +223,7 @@ rule check_heatmaps:
         run=step("check_heatmaps"),
         least=config["heatmaps"]["least_rank_correlation"],
     message:
-        "Checking {wildcards.net}'s heatmaps by a second implementation"
+        "Checking the heatmaps against a second implementation ({wildcards.net})"
     shell:
         "{params.run} --net {input.net} --images {input.images}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance} --least {params.least}"
@@ -251,7 +251,7 @@ rule explain_test_set:
     params:
         run=step("explain_test_set"),
     message:
-        "Explaining {wildcards.net}'s decisions for all test images"
+        "Computing heatmaps of all test images ({wildcards.net})"
     shell:
         "{params.run} --net {input.net} --images {input.images}"
         " --relevance {output.relevance} --table {output.table} &> {log}"
@@ -269,7 +269,7 @@ rule randomise_weights:
             "results/figures/randomised_{net}.svg",
             category="4 Explanation",
             subcategory="Heatmaps",
-            labels={"what": "Do they depend on what was learnt? {net}"},
+            labels={"what": "Sanity check with random weights, {net}"},
             caption="captions/randomised.rst",
         ),
     log:
@@ -288,7 +288,7 @@ rule randomise_weights:
             }
         ),
     message:
-        "Comparing {wildcards.net}'s heatmaps with those of random weights"
+        "Comparing heatmaps with those of re-initialised weights ({wildcards.net})"
     shell:
         "{params.run} --net {input.net} --images {input.images}"
         " {params.options} --table {output.table} --figure {output.figure} &> {log}"
@@ -319,7 +319,7 @@ rule write_gallery:
         run=step("write_gallery"),
         page=digest_of([REPORT / "gallery.html", REPORT / "style.css"]),
     message:
-        "Writing the gallery of {wildcards.net}'s test images"
+        "Writing the gallery of test images ({wildcards.net})"
     shell:
         "{params.run} --net {input.net} --edited {input.edited}"
         " --unedited {input.unedited} --predictions {input.predictions} --out {output.page}"
@@ -336,22 +336,22 @@ rule measure_word:
         table=report(
             "results/tables/word.csv",
             category="4 Explanation",
-            subcategory="Words",
-            labels={"what": "The word in every test image"},
+            subcategory="Word experiment",
+            labels={"what": "Effect of the word on every test image"},
             caption="captions/word.rst",
         ),
         relevance=report(
             "results/tables/word_relevance.csv",
             category="4 Explanation",
-            subcategory="Words",
+            subcategory="Word experiment",
             labels={"what": "Relevance on the word"},
             caption="captions/word.rst",
         ),
         figure=report(
             "results/figures/word.svg",
             category="4 Explanation",
-            subcategory="Words",
-            labels={"what": "Changes by the word"},
+            subcategory="Word experiment",
+            labels={"what": "Effect of the word: figure"},
             caption="captions/word.rst",
         ),
     log:
@@ -374,7 +374,7 @@ rule measure_word:
             }
         ),
     message:
-        "Drawing a word into every test image"
+        "Word experiment: adding a word to every test image"
     shell:
         "{params.run} --images {input.images} {params.options}"
         " --table {output.table} --relevance {output.relevance} --figure {output.figure} &> {log}"

@@ -10,7 +10,7 @@ rule write_crate:
         jobs=report(
             "results/provenance/jobs.csv",
             category="6 Provenance",
-            labels={"what": "jobs"},
+            labels={"what": "Jobs"},
             caption="captions/jobs.rst",
         ),
         config="results/provenance/config.json",

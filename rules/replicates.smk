@@ -53,7 +53,7 @@ rule collect_replicates:
         variance=report(
             "results/replicates/variance.csv",
             category="3 Results",
-            labels={"what": "Replicates: shares of variance"},
+            labels={"what": "Replicates: variance components"},
             caption="captions/replicates.rst",
         ),
         figure=report(
@@ -73,7 +73,7 @@ rule collect_replicates:
             {"nets": list(config["nets"]), "replicates": config["replicates"]}
         ),
     message:
-        "Comparing replicates"
+        "Analysing replicates"
     shell:
         "{params.run} {params.options} --folder {params.folder}"
         " --figure {output.figure} &> {log}"

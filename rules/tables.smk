@@ -15,7 +15,7 @@ rule count_images:
         report(
             "results/data/counts.csv",
             category="1 Data",
-            labels={"what": "image counts"},
+            labels={"what": "Image counts"},
             caption="captions/counts.rst",
         ),
     log:
@@ -26,7 +26,7 @@ rule count_images:
         run=step("count_images"),
         paper=as_json(config["paper"]["counts"]),
     message:
-        "Counting images beside the paper's numbers"
+        "Counting images"
     shell:
         "{params.run} --chestxray14 {input.chestxray14}"
         " --archives {input.archives} --duplicates {input.duplicates} --manifest {input.manifest}"
@@ -163,7 +163,7 @@ rule compare_published:
         aurocs=report(
             "results/tables/aurocs.csv",
             category="2 Training",
-            labels={"net": "all", "what": "AUROC beside published ones"},
+            labels={"net": "all", "what": "AUROC beside published values"},
             caption="captions/aurocs.rst",
         ),
     log:

@@ -69,7 +69,7 @@ rule plot_training:
         report(
             "results/figures/training_{trained}.svg",
             category="2 Training",
-            labels={"net": "{trained}", "what": "training curves"},
+            labels={"net": "{trained}", "what": "Training curves"},
             caption="captions/training.rst",
         ),
     log:

@@ -782,6 +782,6 @@ def test_findings_are_collected_and_a_failure_stops_a_strict_run(tmp_path):
     table = pd.read_csv(tmp_path / "audits.csv")
     assert list(table.columns) == ["audit", "result", "gate"]
     assert list(table.gate) == ["fail", "report"]
-    with pytest.raises(InputError, match="1 audits failed, first patients: about patients"):
+    with pytest.raises(InputError, match="1 audits failed; the first is patients: about patients"):
         collect_audits(paths, True, tmp_path / "strict.csv")
     assert not (tmp_path / "strict.csv").exists()

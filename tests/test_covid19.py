@@ -186,7 +186,7 @@ def test_patients_come_through_originals(database, tmp_path):
 def test_empty_folder_of_originals_is_an_error(database, tmp_path):
     inspect(database, tmp_path)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no image below this folder"):
+    with pytest.raises(InputError, match="no image in this folder"):
         match_originals(
             database, tmp_path / "manifest.csv", tmp_path / "empty", 8, 0.97, 1, tmp_path / "o.csv"
         )

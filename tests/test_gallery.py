@@ -91,6 +91,6 @@ def test_pictures_are_there_whole_or_not_at_all(gallery, tmp_path, monkeypatch):
     "changes", [{"names": ["x", *NAMES[1:]]}, {"names": NAMES[::-1]}, {"classes": CLASSES[::-1]}]
 )
 def test_predictions_of_other_images_are_refused(gallery, tmp_path, changes):
-    with pytest.raises(InputError, match="other edited images or classes than"):
+    with pytest.raises(InputError, match="its edited images or classes differ from"):
         gallery(**changes)
     assert not (tmp_path / "netA").exists()

@@ -250,8 +250,8 @@ def test_another_class_has_another_map(densenet):
     ("layer", "what"),
     [
         (nn.SiLU(), "layer 0, SiLU"),
-        (nn.Conv2d(3, 3, 3, padding="same"), "padded by 0 alone"),
-        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "padded by 0 alone"),
+        (nn.Conv2d(3, 3, 3, padding="same"), "padded with zeros"),
+        (nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"), "padded with zeros"),
         ("gelu", "function gelu"),
         ("view", "method view"),
         ("branch", "has no fixed graph"),
@@ -521,7 +521,7 @@ def test_one_wrong_heatmap_stops(explained, tmp_path):
 def test_nothing_to_check_is_an_error(explained, tmp_path):
     net, images, heatmaps, relevance, _ = explained
     pd.read_csv(heatmaps).assign(method="lrp.z").to_csv(heatmaps, index=False)
-    with pytest.raises(InputError, match="nothing to check"):
+    with pytest.raises(InputError, match="nothing can be checked"):
         check_heatmaps(net, images, heatmaps, relevance, 0.995, tmp_path / "agreement.csv")
 
 

@@ -164,7 +164,7 @@ def test_mcnemar_and_holm_by_hand(tmp_path):
 def test_nets_of_other_images_are_not_compared(tmp_path):
     first, second = predictions(TABLE_2), predictions(TABLE_2).iloc[1:]
     first.to_csv(tmp_path / "a.csv"), second.to_csv(tmp_path / "b.csv")
-    with pytest.raises(InputError, match=r"b\.csv: other test images"):
+    with pytest.raises(InputError, match=r"b\.csv: the test images differ"):
         compare_nets({"netA": tmp_path / "a.csv", "netB": tmp_path / "b.csv"}, tmp_path / "out")
 
 

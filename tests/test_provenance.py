@@ -88,7 +88,7 @@ def test_folders_have_a_sum_without_what_snakemake_puts_there(tmp_path):
 
 def test_verify_finds_nothing_in_what_is_as_it_was(chain, capsys):
     verify_results(Path("results/provenance/jobs"), 1)
-    assert "3 files of 2 jobs are what their sidecars say" in capsys.readouterr().out
+    assert "3 files of 2 jobs match their sidecars" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def test_verify_names_a_flipped_byte_and_what_depends_on_it(chain, capsys, chang
     content = bytearray(Path(changed).read_bytes())
     content[0] ^= 1
     Path(changed).write_bytes(content)
-    with pytest.raises(InputError, match="1 of 3 files are not what they were"):
+    with pytest.raises(InputError, match="1 of 3 files have changed or are missing"):
         verify_results(Path("results/provenance/jobs"), 1)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"{changed} is not what its sidecar says"
@@ -145,7 +145,7 @@ def test_trace_goes_back_to_the_source(chain, capsys):
 
 
 def test_trace_of_what_no_job_made(chain):
-    with pytest.raises(InputError, match="no job in"):
+    with pytest.raises(InputError, match="made by no job of"):
         trace_result(["results/z.csv"], -1)
 
 

@@ -157,9 +157,9 @@ def refusal(status):
     ("error", "advice"),
     [
         (refusal(403), "set KAGGLE_USERNAME and KAGGLE_KEY"),
-        (refusal(404), "Kaggle has no such version any more"),
+        (refusal(404), "Kaggle no longer has this version"),
         (refusal(500), "try later"),
-        (requests.ConnectionError("no route"), "is this node online"),
+        (requests.ConnectionError("no route"), "is this machine online"),
         (kagglehub.exceptions.UnauthenticatedError(), "Kaggle credentials"),
     ],
 )

@@ -177,7 +177,7 @@ def test_rows_and_names_need_no_pandas(tmp_path):
     [
         ("", "an empty file"),
         ("<html>", "HTML"),
-        (json.dumps({"net": "A" * 50})[:-9], "no whole JSON"),
+        (json.dumps({"net": "A" * 50})[:-9], "incomplete or invalid JSON"),
         ("[1]", "a JSON list"),
         ("{}", "no entry 'net'"),
     ],

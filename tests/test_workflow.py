@@ -146,10 +146,10 @@ def missing_source(settings):
         ),
         (misspell_section, "config: augmentaton: unknown key; did you mean 'augmentation'?"),
         (wrong_type, "config: nets.netC.phases.0.epochs: 'two' is not of type 'integer'"),
-        (unknown_start, "config: nets.netB.start: 'chestxray41' is none of"),
+        (unknown_start, "config: nets.netB.start: 'chestxray41'; expected one of"),
         (unknown_output, "config: nets.netE.keep_output_neurons.viral_pneumonia: chexnet has no"),
         (odd_size, "config: image_size: 100 is not a multiple of 32"),
-        (missing_source, "config: sources.covid19: covid19: there is no "),
+        (missing_source, "config: sources.covid19: covid19: no such file or folder: "),
     ],
 )
 def test_config_mistake_is_one_clear_line(clone, tmp_path, change, message):

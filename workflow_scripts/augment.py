@@ -17,7 +17,9 @@ from cxr.logs import InputError, pair, parser, progress, user_errors
 def augment(images, out, rotations, translations, limits, untouched, fill, seed):
     pixels, table = open_images(images)
     if missing := sorted(set(table["class"]) - (rotations.keys() & translations.keys())):
-        raise InputError(f"{images}: class {missing[0]!r} has no number of rotations, translations")
+        raise InputError(
+            f"{images}: no number of rotations and translations for class {missing[0]!r}"
+        )
     rows = []
     with image_writer(out, pixels.shape[1]) as append:
         for image, name, original in progress(
@@ -43,11 +45,17 @@ if __name__ == "__main__":
         arguments.add_argument(
             f"--{name}", type=pair(int), nargs="+", required=True, metavar="CLASS=N"
         )
-    arguments.add_argument("--rotation-degrees", type=float, required=True, help="at most")
-    arguments.add_argument("--shift-x", type=int, required=True, help="pixels, at most")
-    arguments.add_argument("--shift-y", type=int, required=True, help="pixels, at most")
-    arguments.add_argument("--untouched", action="store_true", help="first variant: no change")
-    arguments.add_argument("--fill", type=int, default=0, help="grey value of opened corners")
+    arguments.add_argument(
+        "--rotation-degrees", type=float, required=True, help="largest rotation, in degrees"
+    )
+    arguments.add_argument("--shift-x", type=int, required=True, help="largest shift, in pixels")
+    arguments.add_argument("--shift-y", type=int, required=True, help="largest shift, in pixels")
+    arguments.add_argument(
+        "--untouched", action="store_true", help="leave the first variant unchanged"
+    )
+    arguments.add_argument(
+        "--fill", type=int, default=0, help="grey value of corners that rotation opens"
+    )
     arguments.add_argument("--seed", type=int, required=True)
     chosen = arguments.parse_args()
     with user_errors():

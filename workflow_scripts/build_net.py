@@ -35,13 +35,15 @@ def build_net(architecture, outputs, image_size, seed, out, start=None, keep=Non
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--architecture", required=True, help="a torchvision classifier")
-    arguments.add_argument("--outputs", nargs="+", required=True, help="names, in order")
-    arguments.add_argument("--image-size", type=int, required=True, help="pixels, for the record")
+    arguments.add_argument(
+        "--outputs", nargs="+", required=True, help="names of the outputs, in order"
+    )
+    arguments.add_argument("--image-size", type=int, required=True, help="in pixels, recorded only")
     arguments.add_argument("--start", type=Path, help=".pth or .safetensors; default: random")
     arguments.add_argument(
         "--keep", type=pair(), nargs="*", default=[], metavar="OUTPUT=OLD OUTPUT"
     )
-    arguments.add_argument("--seed", type=int, required=True, help="of the random weights")
+    arguments.add_argument("--seed", type=int, required=True, help="seed of the random weights")
     arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
     settings = vars(arguments.parse_args())
     with user_errors():

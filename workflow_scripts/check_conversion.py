@@ -43,7 +43,7 @@ def check_conversion(model, images, logits, conversion, tolerance, threads):
             raise ConversionMismatch(
                 f"{model}: {backend} and {REFERENCE} differ for {len(failed)} of {len(table)} "
                 f"images ({', '.join(failed[:3])}{', ...' if len(failed) > 3 else ''}): "
-                f"{row['disagreements']} decided otherwise, logits differ by up to "
+                f"{row['disagreements']} classified differently, logits differ by up to "
                 f"{row['max_abs_logit_difference']:.3g}, tolerance {tolerance:g}"
             )
     write_table(conversion, summary)
@@ -55,7 +55,9 @@ def read_logits(path, table, outputs):
     by_backend = {}
     for backend, rows in logits.groupby("backend", sort=False):
         if rows.image.tolist() != table.image.tolist():
-            raise InputError(f"{path}: its images for {backend} are not the {len(table)} test ones")
+            raise InputError(
+                f"{path}: its images for {backend} are not the {len(table)} test images"
+            )
         by_backend[backend] = rows.set_index("image")[outputs]
     if REFERENCE not in by_backend:
         raise InputError(f"{path}: no rows of backend {REFERENCE}, only {sorted(by_backend)}")

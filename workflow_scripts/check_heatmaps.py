@@ -35,7 +35,7 @@ def check_heatmaps(net, images, heatmaps, relevance, least, out):
         if table.empty:
             continue
         if list(table.image) != list(rows.image):
-            raise InputError(f"{heatmaps}: other images than in {images}")
+            raise InputError(f"{heatmaps}: its images are not those of {images}")
         outputs = [description["outputs"].index(name) for name in table["class"]]
         maps, logits = relevance_maps(net, pixels, outputs, method, device, torch.float64)
         found = rank_correlations(np.stack([stored[name] for name in table.relevance]), maps)
@@ -48,7 +48,7 @@ def check_heatmaps(net, images, heatmaps, relevance, least, out):
             )
         )
     if not checked:
-        raise InputError(f"{heatmaps}: by none of the methods {METHODS}; nothing to check")
+        raise InputError(f"{heatmaps}: no heatmap by any of {METHODS}, so nothing can be checked")
     table = pd.concat(checked)
     if not (table.rank_correlation >= least).all():
         worst = table.sort_values("rank_correlation", na_position="first").iloc[0]
@@ -62,10 +62,10 @@ def check_heatmaps(net, images, heatmaps, relevance, least, out):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--images", type=Path, required=True, help=".npy that was explained")
+    arguments.add_argument("--images", type=Path, required=True, help="explained images (.npy)")
     arguments.add_argument("--heatmaps", type=Path, required=True, help="heatmaps.csv")
     arguments.add_argument("--relevance", type=Path, required=True, help="relevance.npz")
-    arguments.add_argument("--least", type=float, required=True, help="rank correlation")
+    arguments.add_argument("--least", type=float, required=True, help="smallest rank correlation")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         check_heatmaps(**vars(arguments.parse_args()))

@@ -17,7 +17,7 @@ def collect_audits(findings, strict, out):
     failed = table[table.gate == "fail"]
     if strict and len(failed):
         first = failed.iloc[0]
-        raise InputError(f"{len(failed)} audits failed, first {first.audit}: {first.result}")
+        raise InputError(f"{len(failed)} audits failed; the first is {first.audit}: {first.result}")
     write_table(out, table)
 
 

@@ -145,9 +145,11 @@ def plot(table, variance, path):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the replicates")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the replicates")
     arguments.add_argument("--nets", nargs="+", required=True)
-    arguments.add_argument("--replicates", type=int, required=True, help="splits, and seeds")
+    arguments.add_argument(
+        "--replicates", type=int, required=True, help="number of splits, and of seeds"
+    )
     arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
     with user_errors():
         collect_replicates(**vars(arguments.parse_args()))

@@ -30,7 +30,7 @@ def compare_nets(predictions, out):
     images = next(iter(tables.values())).index
     for net, path in predictions.items():
         if not tables[net].index.equals(images):
-            raise InputError(f"{path}: other test images than the first net's")
+            raise InputError(f"{path}: the test images differ from the first net's")
     rows = [
         (net, other, len(images), *compare(tables[net], tables[other]))
         for net, other in combinations(tables, 2)

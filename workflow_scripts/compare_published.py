@@ -50,7 +50,9 @@ def read_aurocs(path):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--results", type=Path, required=True, help="holds a folder per net")
+    arguments.add_argument(
+        "--results", type=Path, required=True, help="folder of the nets' folders"
+    )
     arguments.add_argument("--nets", nargs="+", required=True)
     arguments.add_argument("--aurocs", type=pair(Path), nargs="+", required=True, metavar="NET=CSV")
     arguments.add_argument("--published", type=json.loads, required=True, help="JSON of numbers")

@@ -86,15 +86,19 @@ def patients(split):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--chestxray14", type=Path, required=True, help="its split.csv")
+    arguments.add_argument(
+        "--chestxray14", type=Path, required=True, help="split.csv of this data set"
+    )
     arguments.add_argument(
         "--archives", type=Path, nargs="+", required=True, help="CSVs of prepare_chestxray14"
     )
-    arguments.add_argument("--manifest", type=Path, required=True, help="of the COVID-19 database")
-    arguments.add_argument("--duplicates", type=Path, required=True, help="of find_duplicates")
-    arguments.add_argument("--covid19", type=Path, required=True, help="its split.csv")
-    arguments.add_argument("--pairs", type=Path, required=True, help="of the audit pretraining")
-    arguments.add_argument("--augmented", type=Path, required=True, help="table of train variants")
+    arguments.add_argument("--manifest", type=Path, required=True, help="CSV of download_covid19")
+    arguments.add_argument("--duplicates", type=Path, required=True, help="CSV of find_duplicates")
+    arguments.add_argument("--covid19", type=Path, required=True, help="split.csv of this data set")
+    arguments.add_argument("--pairs", type=Path, required=True, help="CSV of audit_pretraining")
+    arguments.add_argument(
+        "--augmented", type=Path, required=True, help="CSV of the train variants"
+    )
     arguments.add_argument("--paper", type=json.loads, required=True, help="JSON: what -> count")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():

@@ -16,7 +16,9 @@ def download(out, url=None, local=None, **expected):
     expected = {kind: value for kind, value in expected.items() if value is not None}
     if local:
         if not local.is_file():
-            raise InputError(f"{local}: no such file; it is the local source of {out.name}")
+            raise InputError(
+                f"{local}: no such file; it is configured as the local source of {out.name}"
+            )
         check_file(local, expected)
         link_local(local, out)
     else:
@@ -32,7 +34,9 @@ if __name__ == "__main__":
     arguments.add_argument("--bytes", type=int, help="expected size")
     arguments.add_argument("--md5")
     arguments.add_argument("--sha256")
-    arguments.add_argument("--sha256-prefix", help="as in the names of torchvision's files")
+    arguments.add_argument(
+        "--sha256-prefix", help="its first digits, as in torchvision's file names"
+    )
     arguments.add_argument("--git-blob", help="as `git hash-object` prints")
     with user_errors():
         download(**vars(arguments.parse_args()))

@@ -22,7 +22,9 @@ from cxr.sources import fetch_kaggle, file_sum, link_local, unpack_zip
 def download_covid19(folder, manifest, classes, local=None, kaggle=None):
     source = fetch_kaggle(kaggle) if kaggle else local
     if not source.exists():
-        raise InputError(f"{source}: no such folder or zip file; it is covid19's local source")
+        raise InputError(
+            f"{source}: no such folder or zip file; it is configured as the local source of covid19"
+        )
     if zipfile.is_zipfile(source):
         source = unpack_zip(source, folder.with_name(f"{folder.name}_unpacked"))
     root = class_root(source, classes.values())

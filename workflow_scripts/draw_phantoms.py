@@ -191,8 +191,8 @@ if __name__ == "__main__":
         ("patients", 120, "of ChestX-ray14, with 1 to 4 images each"),
         ("normal", 54, "images"),
         ("viral-pneumonia", 54, "images"),
-        ("covid19-images", 24, "frontal ones"),
-        ("laterals", 3, "COVID-19 images in side view, beyond the frontal ones"),
+        ("covid19-images", 24, "frontal images"),
+        ("laterals", 3, "lateral COVID-19 images, in addition"),
         ("stored-size", 256, "pixels, width and height"),
         ("seed", 0, "equal seeds give equal bytes"),
     ):

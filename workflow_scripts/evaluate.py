@@ -24,7 +24,7 @@ def evaluate(
     if split is not None:
         table = table.assign(group=table.image.map(groups_of(split, duplicates)))
         if (unknown := table.group.isna()).any():
-            raise InputError(f"{split}: no image {table.image[unknown].iloc[0]!r}")
+            raise InputError(f"{split}: no row for image {table.image[unknown].iloc[0]!r}")
     write_table(confusion_path, confusion(table))
     write_table(metrics_path, metrics(table, seed))
     write_table(summary_path, summary(table, seed))
@@ -42,9 +42,9 @@ if __name__ == "__main__":
     arguments.add_argument("--predictions", type=Path, required=True, help="CSV, plain or gzipped")
     for name in ("confusion", "metrics", "summary"):
         arguments.add_argument(f"--{name}", type=Path, required=True, help="CSV to write")
-    arguments.add_argument("--seed", type=int, default=0, help="of the bootstrap; default: 0")
-    arguments.add_argument("--split", type=Path, help="of the images: its patient_id")
-    arguments.add_argument("--duplicates", type=Path, help="pairs of find_duplicates")
+    arguments.add_argument("--seed", type=int, default=0, help="seed of the bootstrap; default: 0")
+    arguments.add_argument("--split", type=Path, help="split.csv of the images, for patient_id")
+    arguments.add_argument("--duplicates", type=Path, help="CSV of find_duplicates")
     chosen = arguments.parse_args()
     if (chosen.split is None) != (chosen.duplicates is None):
         arguments.error("give --split and --duplicates, or neither")

@@ -29,7 +29,7 @@ def evaluate_authors_nets(checkpoints, images, out):
         logits = predict_logits(net.to(device), data, device)
         if logits.shape[1] != len(CLASSES):
             raise InputError(
-                f"{checkpoint}: {logits.shape[1]} outputs; expected one of each of {CLASSES}"
+                f"{checkpoint}: {logits.shape[1]} outputs; expected one for each of {CLASSES}"
             )
         for order in permutations(CLASSES):
             right = (

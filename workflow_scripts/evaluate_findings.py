@@ -35,7 +35,7 @@ def evaluate_findings(net, images, split, out, least_auroc=0.0):
     if least_auroc and not mean >= least_auroc:  # written so that no AUROC at all fails
         raise InputError(
             f"{path}: mean AUROC {mean:.3f} on {len(test)} test images, expected at least "
-            f"{least_auroc}: were the weights loaded as they were trained?"
+            f"{least_auroc}: were the weights loaded into the right layers?"
         )
     write_table(out, table)
 
@@ -45,7 +45,9 @@ if __name__ == "__main__":
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     arguments.add_argument("--images", type=Path, nargs="+", required=True, help="arrays (.npy)")
     arguments.add_argument("--split", type=Path, required=True, help="ChestX-ray14's split.csv")
-    arguments.add_argument("--least-auroc", type=float, default=0.0, help="mean; default: 0")
+    arguments.add_argument(
+        "--least-auroc", type=float, default=0.0, help="smallest mean; default: 0"
+    )
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         evaluate_findings(**vars(arguments.parse_args()))

@@ -45,10 +45,12 @@ def close_pairs(hashes, most):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
-    arguments.add_argument("--hamming-distance", type=int, required=True, help="bits, at most")
-    arguments.add_argument("--correlation", type=float, required=True, help="at least")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
+    arguments.add_argument("--manifest", type=Path, required=True, help="CSV of inspect_covid19")
+    arguments.add_argument(
+        "--hamming-distance", type=int, required=True, help="largest distance, in bits"
+    )
+    arguments.add_argument("--correlation", type=float, required=True, help="smallest correlation")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         find_duplicates(**vars(arguments.parse_args()))

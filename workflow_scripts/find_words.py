@@ -29,8 +29,8 @@ def find_words(folder, split, out, threads):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--split", type=Path, required=True, help="of split_covid19")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
+    arguments.add_argument("--split", type=Path, required=True, help="CSV of split_covid19")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     add_threads(arguments)
     with user_errors():

@@ -14,7 +14,7 @@ def headline(results, report):
             low, high = float(row["accuracy_low"]), float(row["accuracy_high"])
             right = int(row["n"]) - int(row["errors"])
             print(
-                f"{row['net']}: {right} of {row['n']} test images right, "
+                f"{row['net']}: {right} of {row['n']} test images correct, "
                 f"accuracy {float(row['accuracy']):.3f} [{low:.3f}, {high:.3f}]"
             )
     print(f"Report: {report}")

@@ -78,13 +78,13 @@ def check_counts(path, table, expected):
         if (found := int((table["class"] == name).sum())) != number:
             raise InputError(
                 f"{path}: {found} images of class {name}, expected {number} (sources.covid19): "
-                "another version of the database, or not all of it"
+                "is it another version of the database, or incomplete?"
             )
 
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
     arguments.add_argument("--images", type=Path, required=True, help="CSV of download_covid19")
     arguments.add_argument("--max-unreadable", type=float, required=True, metavar="SHARE")
     arguments.add_argument("--expected", type=pair(int), nargs="*", default=[], metavar="CLASS=N")

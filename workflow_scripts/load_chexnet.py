@@ -14,7 +14,7 @@ from cxr.nets import save_net
 
 def load_chexnet(checkpoint, outputs, image_size, out):
     net = chexnet.load_chexnet(checkpoint, outputs)
-    print(f"{checkpoint}: all {len(net.state_dict())} tensors of a densenet121, none else")
+    print(f"{checkpoint}: all {len(net.state_dict())} tensors of a densenet121, and no others")
     description = {"architecture": "densenet121", "outputs": outputs, "image_size": image_size}
     save_net(out, net, description)
     source = f"loaded from {checkpoint.name}, Zech's reproduction of CheXNet"
@@ -24,8 +24,10 @@ def load_chexnet(checkpoint, outputs, image_size, out):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--checkpoint", type=Path, required=True)
-    arguments.add_argument("--outputs", nargs="+", required=True, help="names, in order")
-    arguments.add_argument("--image-size", type=int, required=True, help="pixels, for the record")
+    arguments.add_argument(
+        "--outputs", nargs="+", required=True, help="names of the outputs, in order"
+    )
+    arguments.add_argument("--image-size", type=int, required=True, help="in pixels, recorded only")
     arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
     with user_errors():
         load_chexnet(**vars(arguments.parse_args()))

@@ -40,7 +40,7 @@ def match_metadata(folder, manifest, collection, originals, out):
         images["patient_id"] = named.fillna(images.patient_id)
     write_table(out, images)
     print(f"{int((images.url != '').sum())} of {len(images)} images have a page", end=", ")
-    print(f"{int(images['views'].notna().sum())} are of one that the collection knows")
+    print(f"{int(images['views'].notna().sum())} have one that the collection lists")
 
 
 def read_pages(folder):
@@ -48,7 +48,10 @@ def read_pages(folder):
     pages = {}
     for path in sorted(folder.glob("*.m?tadata.xlsx")):  # one is called matadata
         if is_lock(path):
-            print(f"warning: {path}: {LOCK}, skipped; is the workbook open?", file=sys.stderr)
+            print(
+                f"warning: {path}: {LOCK}, skipped; close the workbook that it locks",
+                file=sys.stderr,
+            )
             continue
         table = read_table(path, ["FILE NAME", "URL"], text=["FILE NAME", "URL"])
         class_folder = path.name.split(".")[0]
@@ -80,10 +83,12 @@ def normal(url):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
-    arguments.add_argument("--collection", type=Path, help="CSV; without it nothing is known")
-    arguments.add_argument("--originals", type=Path, help="of match_originals")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
+    arguments.add_argument("--manifest", type=Path, required=True, help="CSV of inspect_covid19")
+    arguments.add_argument(
+        "--collection", type=Path, help="CSV of the collection; without it nothing is known"
+    )
+    arguments.add_argument("--originals", type=Path, help="CSV of match_originals")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         match_metadata(**vars(arguments.parse_args()))

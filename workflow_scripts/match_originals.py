@@ -37,7 +37,7 @@ def match_originals(folder, manifest, originals, hamming_distance, correlation, 
     paths = [originals / name for name in image_files(originals, passed)]
     print_passed(originals, passed)
     if not paths:
-        raise InputError(f"{originals}: no image below this folder (covid19.originals)")
+        raise InputError(f"{originals}: no image in this folder (covid19.originals)")
     with ThreadPoolExecutor(threads) as pool:
         hashes = list(progress(pool.map(hash_of, paths), "originals", total=len(paths)))
     readable = np.array([found is not None for found in hashes])
@@ -53,8 +53,8 @@ def match_originals(folder, manifest, originals, hamming_distance, correlation, 
     pairs.insert(2, "patient_id", [patient_of(Path(name).stem) for name in pairs.original])
     write_table(out, pairs)
     known = int((pairs.patient_id != "").sum())
-    print(f"{len(pairs)} of {len(table)} images found among {len(paths)} originals", end=", ")
-    print(f"{known} with a patient")
+    print(f"{len(pairs)} of {len(table)} images match one of {len(paths)} originals", end=", ")
+    print(f"{known} of them with a patient")
 
 
 def hash_of(path):
@@ -86,11 +86,13 @@ def patient_of(name):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
+    arguments.add_argument("--manifest", type=Path, required=True, help="CSV of inspect_covid19")
     arguments.add_argument("--originals", type=Path, required=True, help="folder of images")
-    arguments.add_argument("--hamming-distance", type=int, required=True, help="bits, at most")
-    arguments.add_argument("--correlation", type=float, required=True, help="at least")
+    arguments.add_argument(
+        "--hamming-distance", type=int, required=True, help="largest distance, in bits"
+    )
+    arguments.add_argument("--correlation", type=float, required=True, help="smallest correlation")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     add_threads(arguments)
     with user_errors():

@@ -39,7 +39,7 @@ def measure_class_leaks(manifest, out):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
+    arguments.add_argument("--manifest", type=Path, required=True, help="CSV of inspect_covid19")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         measure_class_leaks(**vars(arguments.parse_args()))

@@ -107,10 +107,16 @@ if __name__ == "__main__":
     arguments.add_argument("--explain", required=True, help="net whose relevance is measured")
     arguments.add_argument("--word", required=True)
     arguments.add_argument(
-        "--position", type=float, nargs=2, required=True, help="left, top: shares of the image"
+        "--position",
+        type=float,
+        nargs=2,
+        required=True,
+        help="left and top, as shares of the image",
     )
-    arguments.add_argument("--height", type=float, required=True, help="share of the image")
-    arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
+    arguments.add_argument(
+        "--height", type=float, required=True, help="share of the image's height"
+    )
+    arguments.add_argument("--seed", type=int, required=True, help="seed of the bootstrap")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--relevance", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")

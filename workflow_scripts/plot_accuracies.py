@@ -53,7 +53,9 @@ def accuracies(folder, net):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--results", type=Path, required=True, help="holds a folder per net")
+    arguments.add_argument(
+        "--results", type=Path, required=True, help="folder of the nets' folders"
+    )
     arguments.add_argument("--nets", nargs="+", required=True)
     arguments.add_argument("--out", type=Path, required=True, help="SVG to write")
     with user_errors():

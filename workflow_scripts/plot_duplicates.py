@@ -37,9 +37,9 @@ def plot_duplicates(folder, duplicates, split, most, out):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--duplicates", type=Path, required=True, help="of find_duplicates")
-    arguments.add_argument("--split", type=Path, required=True, help="of split_covid19")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
+    arguments.add_argument("--duplicates", type=Path, required=True, help="CSV of find_duplicates")
+    arguments.add_argument("--split", type=Path, required=True, help="CSV of split_covid19")
     arguments.add_argument("--most", type=int, default=40, help="pairs; default: 40")
     arguments.add_argument("--out", type=Path, required=True, help="JPEG to write")
     with user_errors():

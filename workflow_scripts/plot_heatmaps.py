@@ -62,10 +62,14 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--figure", type=int, choices=SHOWN, required=True)
-    arguments.add_argument("--images", type=Path, required=True, help=".npy of figure images")
+    arguments.add_argument(
+        "--images", type=Path, required=True, help="images of figures 2 to 4 (.npy)"
+    )
     arguments.add_argument("--heatmaps", type=Path, required=True, help="heatmaps.csv")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz")
-    arguments.add_argument("--predictions", type=Path, required=True, help="of the figure images")
+    arguments.add_argument(
+        "--predictions", type=Path, required=True, help="CSV of predict_figure_images"
+    )
     arguments.add_argument("--out", type=Path, required=True, help="SVG to write")
     with user_errors():
         plot_heatmaps(**vars(arguments.parse_args()))

@@ -35,7 +35,9 @@ def plot_training(histories, out):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--histories", type=Path, nargs="+", required=True, help="by phase")
+    arguments.add_argument(
+        "--histories", type=Path, nargs="+", required=True, help="one per phase, in order"
+    )
     arguments.add_argument("--out", type=Path, required=True, help="SVG to write")
     with user_errors():
         plot_training(**vars(arguments.parse_args()))

@@ -24,7 +24,7 @@ def plot_variants(images, most, out):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--images", type=Path, required=True, help=".npy of augment")
-    arguments.add_argument("--most", type=int, default=24, help="variants a class; default: 24")
+    arguments.add_argument("--most", type=int, default=24, help="variants per class; default: 24")
     arguments.add_argument("--out", type=Path, required=True, help="JPEG to write")
     with user_errors():
         plot_variants(**vars(arguments.parse_args()))

@@ -41,10 +41,10 @@ def outline(image, boxes):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--split", type=Path, required=True, help="of split_covid19")
-    arguments.add_argument("--text-boxes", type=Path, required=True, help="of prepare_covid19")
-    arguments.add_argument("--most", type=int, default=8, help="images a class; default: 8")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
+    arguments.add_argument("--split", type=Path, required=True, help="CSV of split_covid19")
+    arguments.add_argument("--text-boxes", type=Path, required=True, help="CSV of prepare_covid19")
+    arguments.add_argument("--most", type=int, default=8, help="images per class; default: 8")
     arguments.add_argument("--out", type=Path, required=True, help="JPEG to write")
     with user_errors():
         plot_words(**vars(arguments.parse_args()))

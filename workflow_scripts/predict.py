@@ -39,9 +39,11 @@ def predict(checkpoints, edited, unedited, out):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--checkpoints", type=Path, nargs="+", required=True, help="by phase")
+    arguments.add_argument(
+        "--checkpoints", type=Path, nargs="+", required=True, help="one per phase, in order"
+    )
     arguments.add_argument("--edited", type=Path, required=True, help="test images, words covered")
-    arguments.add_argument("--unedited", type=Path, required=True, help="test images as they are")
+    arguments.add_argument("--unedited", type=Path, required=True, help="test images, unedited")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         predict(**vars(arguments.parse_args()))

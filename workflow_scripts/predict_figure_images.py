@@ -27,7 +27,9 @@ def predict_figure_images(net, images, out):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--images", type=Path, required=True, help=".npy of figure images")
+    arguments.add_argument(
+        "--images", type=Path, required=True, help="images of figures 2 to 4 (.npy)"
+    )
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         predict_figure_images(**vars(arguments.parse_args()))

@@ -33,7 +33,7 @@ def prepare_chestxray14(archive, labels, size, max_unreadable, out):
             rows.append((name, *described))
         table = pd.DataFrame(rows, columns=["image", "reason", "warnings"])
         if table.empty:
-            raise InputError(f"{archive}: no PNG images in it")
+            raise InputError(f"{archive}: no PNG images inside")
         check_unreadable(archive, table, max_unreadable)
         print_warnings(archive, table)
     write_table(out.with_suffix(".csv"), table[["image", "reason"]])

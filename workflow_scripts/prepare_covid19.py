@@ -49,7 +49,7 @@ def read_boxes(path, images):
     if unknown := sorted(set(boxes.image) - images):
         raise InputError(f"{path}: image {unknown[0]!r} is not in the database")
     if len(boxes) and not all(pd.api.types.is_integer_dtype(boxes[side]) for side in BOX):
-        raise InputError(f"{path}: {', '.join(BOX)} are not all whole numbers of pixels")
+        raise InputError(f"{path}: {', '.join(BOX)} must be whole numbers of pixels")
     if (bad := (boxes.x0 >= boxes.x1) | (boxes.y0 >= boxes.y1)).any():
         row = boxes[bad].iloc[0]
         raise InputError(f"{path}: empty box {row[BOX].tolist()} of image {row.image!r}")
@@ -76,7 +76,7 @@ def no_boxes():
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
     arguments.add_argument("--split", type=Path, required=True)
     arguments.add_argument("--size", type=int, required=True, help="pixels, width and height")
     arguments.add_argument("--text-boxes", type=Path, help="CSV; without it nothing is covered")

@@ -51,7 +51,7 @@ def propose_lateral_views(folder, manifest, metadata, out, sheet):
     ]
     contact_sheet(sheet, list(shown.small), captions, COLUMNS)
     write_table(out, proposed[["image", "frontal", "views"]])
-    print(f"{len(proposed)} of {len(table)} images are proposed as lateral views: check {sheet}")
+    print(f"{len(proposed)} of {len(table)} images are proposed as lateral views; check {sheet}")
 
 
 def n_lateral(views, n_images):
@@ -91,9 +91,9 @@ def scaled(images):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
-    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
-    arguments.add_argument("--metadata", type=Path, required=True, help="of match_metadata")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
+    arguments.add_argument("--manifest", type=Path, required=True, help="CSV of inspect_covid19")
+    arguments.add_argument("--metadata", type=Path, required=True, help="CSV of match_metadata")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--sheet", type=Path, required=True, help="JPEG to write")
     with user_errors():

@@ -53,7 +53,9 @@ def rows_of(path):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--checkpoint", type=Path, required=True, help="of the last phase")
+    arguments.add_argument(
+        "--checkpoint", type=Path, required=True, help="checkpoint of the last phase"
+    )
     arguments.add_argument("--onnx", type=Path, required=True, help="model.onnx")
     for name in ("summary", "metrics", "conversion"):
         arguments.add_argument(f"--{name}", type=Path, required=True, help="CSV of this net")

@@ -29,8 +29,12 @@ def publish_pretrained(checkpoint, histories, out, history):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--checkpoint", type=Path, required=True, help="of the last phase")
-    arguments.add_argument("--histories", type=Path, nargs="+", required=True, help="by phase")
+    arguments.add_argument(
+        "--checkpoint", type=Path, required=True, help="checkpoint of the last phase"
+    )
+    arguments.add_argument(
+        "--histories", type=Path, nargs="+", required=True, help="one per phase, in order"
+    )
     arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
     arguments.add_argument("--history", type=Path, required=True, help="CSV to write")
     with user_errors():

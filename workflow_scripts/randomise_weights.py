@@ -88,8 +88,8 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
-    arguments.add_argument("--per-class", type=int, required=True, help="images of each class")
-    arguments.add_argument("--seed", type=int, required=True, help="of the new weights")
+    arguments.add_argument("--per-class", type=int, required=True, help="images per class")
+    arguments.add_argument("--seed", type=int, required=True, help="seed of the new weights")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
     with user_errors():

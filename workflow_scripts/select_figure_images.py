@@ -51,15 +51,21 @@ def choose_normal(images, boxes):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--folder", type=Path, required=True, help="holds the class folders")
+    arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
     arguments.add_argument("--split", type=Path, required=True)
     arguments.add_argument("--text-boxes", type=Path, required=True)
     arguments.add_argument("--size", type=int, required=True, help="pixels, width and height")
     arguments.add_argument("--word", required=True)
     arguments.add_argument(
-        "--position", type=float, nargs=2, required=True, help="left, top: shares of the image"
+        "--position",
+        type=float,
+        nargs=2,
+        required=True,
+        help="left and top, as shares of the image",
     )
-    arguments.add_argument("--height", type=float, required=True, help="share of the image")
+    arguments.add_argument(
+        "--height", type=float, required=True, help="share of the image's height"
+    )
     arguments.add_argument("--out", type=Path, required=True, help=".npy to write")
     with user_errors():
         select_figure_images(**vars(arguments.parse_args()))

@@ -55,14 +55,20 @@ def split_covid19(
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
-    arguments.add_argument("--lateral-views", type=Path, required=True, help="CSV, column image")
-    arguments.add_argument("--metadata", type=Path, required=True, help="image, patient_id")
-    arguments.add_argument("--duplicates", type=Path, required=True, help="image, duplicate")
+    arguments.add_argument("--manifest", type=Path, required=True, help="CSV of inspect_covid19")
+    arguments.add_argument(
+        "--lateral-views", type=Path, required=True, help="CSV with the column image"
+    )
+    arguments.add_argument(
+        "--metadata", type=Path, required=True, help="CSV with image, patient_id"
+    )
+    arguments.add_argument(
+        "--duplicates", type=Path, required=True, help="CSV with image, duplicate"
+    )
     arguments.add_argument(
         "--split-by", choices=("image", "patient", "duplicate_group"), default="image"
     )
-    arguments.add_argument("--test-per-class", type=int, required=True, help="images")
+    arguments.add_argument("--test-per-class", type=int, required=True, help="images per class")
     arguments.add_argument("--validation-fraction", type=float, required=True)
     arguments.add_argument("--seed", type=int, required=True)
     arguments.add_argument("--out", type=Path, required=True)

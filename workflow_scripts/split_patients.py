@@ -61,7 +61,9 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--fractions", type=float, nargs=3, default=(0.7, 0.1, 0.2), metavar=SPLITS
     )
-    arguments.add_argument("--lists", type=Path, nargs="+", metavar="LIST", help="2 or 3 files")
+    arguments.add_argument(
+        "--lists", type=Path, nargs="+", metavar="LIST", help="2 or 3 files of image names"
+    )
     chosen = vars(arguments.parse_args())
     if chosen["lists"] and len(chosen["lists"]) not in (2, 3):
         arguments.error(f"--lists takes 2 or 3 files, not {len(chosen['lists'])}")

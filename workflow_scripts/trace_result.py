@@ -21,9 +21,9 @@ def trace_result(results, depth):
     seen = set()
     for result in results:
         if result not in made_by:
-            raise InputError(f"{result}: no job in {FOLDER} made it")
+            raise InputError(f"{result}: made by no job of {FOLDER}")
         if not Path(result).exists() or sha256_of(result) != made_by[result]["outputs"][result]:
-            print(f"warning: {result} is no longer what that job made: see verify_results.py")
+            print(f"warning: {result} has changed since that job made it; see verify_results.py")
         show(result, made_by, seen, "", depth)
 
 
@@ -69,8 +69,10 @@ def circumstances(sidecar):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("results", nargs="+", help="such as results/tables/table3.csv")
-    arguments.add_argument("--depth", type=int, default=-1, help="jobs to go back, at most")
+    arguments.add_argument("results", nargs="+", help="files such as results/tables/table3.csv")
+    arguments.add_argument(
+        "--depth", type=int, default=-1, help="largest number of jobs to go back"
+    )
     chosen = arguments.parse_args()
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     with user_errors():

@@ -72,17 +72,17 @@ if __name__ == "__main__":
     arguments.add_argument("--val", type=Path, help="augmented validation images (.npy)")
     arguments.add_argument("--images", type=Path, nargs="+", help="ChestX-ray14's arrays (.npy)")
     arguments.add_argument("--split", type=Path, help="ChestX-ray14's split.csv")
-    arguments.add_argument("--checkpoint", type=Path, required=True, help="to write")
+    arguments.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to write")
     arguments.add_argument("--history", type=Path, required=True, help="CSV to write")
     arguments.add_argument(
-        "--save-every", type=float, default=300, help="seconds from one .resume to the next"
+        "--save-every", type=float, default=300, help="seconds between two writes of .resume"
     )
     arguments.add_argument(
         "--tensorboard",
         type=Path,
         default=os.environ.get("TENSORBOARD"),
         metavar="FOLDER",
-        help="write the history there as TensorBoard's events, too; default: $TENSORBOARD",
+        help="also write the history there, as TensorBoard events; default: $TENSORBOARD",
     )
     Settings.add_arguments(arguments)
     chosen = vars(arguments.parse_args())

@@ -42,9 +42,9 @@ def verify_results(folder, threads):
     if problems or unreadable:
         sidecars_too = f", and {len(unreadable)} files are no sidecars" if unreadable else ""
         raise InputError(
-            f"{len(problems)} of {len(paths)} files are not what they were{sidecars_too}"
+            f"{len(problems)} of {len(paths)} files have changed or are missing{sidecars_too}"
         )
-    print(f"{len(paths)} files of {len(sidecars)} jobs are what their sidecars say")
+    print(f"{len(paths)} files of {len(sidecars)} jobs match their sidecars")
 
 
 def expectations(sidecars):

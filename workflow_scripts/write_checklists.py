@@ -74,7 +74,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--checklists", type=Path, required=True, help="CSV of items")
     arguments.add_argument("--audits", type=Path, required=True, help="audits.csv")
-    arguments.add_argument("--net", required=True, help="name that stands for {net}")
+    arguments.add_argument("--net", required=True, help="the net that replaces {net}")
     arguments.add_argument("--results", type=Path, required=True, help="folder of the run")
     arguments.add_argument("--repository", type=Path, required=True, help="folder of the code")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")

@@ -32,10 +32,10 @@ def write_gallery(net, edited, unedited, predictions, out, pictures, page, style
         opened[version], images = open_images(path)
         rows = final_predictions(table, version)
         if not np.array_equal(rows[["image", "class"]], images[["image", "class"]]):
-            raise InputError(f"{predictions}: other {version} images or classes than {path}")
+            raise InputError(f"{predictions}: its {version} images or classes differ from {path}")
         decided.append(rows.to_dict("records"))
     if [row["image"] for row in decided[0]] != [row["image"] for row in decided[1]]:
-        raise InputError(f"{unedited}: other images than {edited}, or in another order")
+        raise InputError(f"{unedited}: its images differ from {edited}, or are in another order")
     loaded, description = load_net(net)
     classes = description["outputs"]
     with whole_folder(pictures) as folder:

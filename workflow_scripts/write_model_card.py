@@ -90,13 +90,15 @@ def as_markdown(table):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--net", required=True, help="its name")
+    arguments.add_argument("--net", required=True, help="name of the net")
     arguments.add_argument("--model", type=Path, required=True, help="model.json")
-    arguments.add_argument("--process", required=True, help="how it was trained, in words")
+    arguments.add_argument("--process", required=True, help="how the net was trained")
     arguments.add_argument("--calibration", type=Path, required=True, help="calibration.csv")
-    arguments.add_argument("--split", type=Path, required=True, help="of the COVID-19 images")
+    arguments.add_argument(
+        "--split", type=Path, required=True, help="split.csv of the COVID-19 images"
+    )
     arguments.add_argument("--audits", type=Path, required=True, help="audits.csv")
-    arguments.add_argument("--phantoms", action="store_true", help="the data are drawn")
+    arguments.add_argument("--phantoms", action="store_true", help="the data are phantoms")
     arguments.add_argument("--out", type=Path, required=True, help="Markdown to write")
     with user_errors():
         write_model_card(**vars(arguments.parse_args()))

@@ -75,7 +75,9 @@ def theirs(table, printed, values, number):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--results", type=Path, required=True, help="holds a folder per net")
+    arguments.add_argument(
+        "--results", type=Path, required=True, help="folder of the nets' folders"
+    )
     arguments.add_argument(
         "--architectures", type=pair(), nargs="+", required=True, metavar="NET=X"
     )

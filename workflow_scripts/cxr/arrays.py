@@ -193,17 +193,19 @@ def open_by_split(paths, split_table, split, outputs, tables=None):
     ).set_index("image")
     if place.index.has_duplicates:
         image = place.index[place.index.duplicated()][0]
-        raise InputError(f"image {image} is twice in {', '.join(str(path) for path in paths)}")
+        raise InputError(f"image {image} occurs twice in {', '.join(str(path) for path in paths)}")
     table = read_table(split_table, filled=["image", "split"], numbers=outputs, text=["patient_id"])
     if missing := sorted(set(table.image) - set(place.index)):
         raise InputError(
             f"{split_table}: {len(missing)} images are in no archive, first: {missing[0]}; "
-            "is an archive missing from the sources?"
+            "is an archive missing from sources.chestxray14?"
         )
     chosen = table[table.split == split]
     chosen = chosen[place.usable[chosen.image].to_numpy()]
     if left_out := int((table.split == split).sum()) - len(chosen):
-        print(f"warning: {left_out} {split} images can't be used, see their CSV", file=sys.stderr)
+        print(
+            f"warning: {left_out} {split} images can't be used; their CSVs say why", file=sys.stderr
+        )
     if chosen.empty:
         raise InputError(f"{split_table}: the {split} split is empty")
     place = place.loc[chosen.image]

@@ -142,7 +142,9 @@ def read_json(path, keys=(), expected="JSON"):
     try:
         found = json.loads(text)
     except ValueError as error:
-        raise InputError(f"{path}: found no whole JSON ({error}), expected {expected}") from error
+        raise InputError(
+            f"{path}: found incomplete or invalid JSON ({error}), expected {expected}"
+        ) from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: found a JSON {type(found).__name__}, expected {expected}")
     if missing := [key for key in keys if key not in found]:
@@ -154,7 +156,7 @@ def read_names(path):
     """Names, one a line, of a text file, plain or gzipped; blank lines don't count."""
     names = [line.strip() for line in read_text(path, "a list of names, one a line").splitlines()]
     if not any(names):
-        raise InputError(f"{path}: found no name, expected one a line")
+        raise InputError(f"{path}: found no name, expected one per line")
     return [name for name in names if name]
 
 
@@ -223,7 +225,7 @@ def _split_fields(path, text, separator):
             "expected a CSV table; close it, or get the file again"
         ) from error
     if not rows:
-        raise InputError(f"{path}: found blank lines alone, expected a CSV table")
+        raise InputError(f"{path}: found only blank lines, expected a CSV table")
     return rows[0][1], rows[1:]
 
 

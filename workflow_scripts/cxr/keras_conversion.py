@@ -53,7 +53,7 @@ def convert(source):
     if lambdas := [layer.name for layer in net.layers if isinstance(layer, keras.layers.Lambda)]:
         raise InputError(
             f"{source}: {description['architecture']} becomes {len(lambdas)} Lambda layers in "
-            f"Keras, first {lambdas[0]}; iNNvestigate takes none"
+            f"Keras, first {lambdas[0]}; iNNvestigate supports none"
         )
     return net, description
 

@@ -121,7 +121,7 @@ class Explainer(fx.Interpreter):
     def _rule(self, rule, what):
         if rule is None:
             raise NetError(
-                f"{what}: no LRP rule is known, and relevance would be wrong without one"
+                f"{what}: no LRP rule is known for it, and without one relevance would be wrong"
             )
         return lambda *arguments: rule(self, *arguments)
 
@@ -132,7 +132,9 @@ class Explainer(fx.Interpreter):
 
     def convolution(self, layer, x):
         if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            raise NetError(f"layer {self.node.target}: LRP knows convolutions padded by 0 alone")
+            raise NetError(
+                f"layer {self.node.target}: LRP supports only convolutions padded with zeros"
+            )
         is_first = self.node.args[0].op == "placeholder"
         if is_first and (self.conserving or not any(layer.padding)):
             return FlatConvolution.apply(x, layer)

@@ -61,7 +61,7 @@ def keep_output_neurons(net, source, outputs, source_outputs, keep):
     head = output_layer_name(net)
     state, weights = net.state_dict(), source.state_dict()
     if state.keys() != weights.keys():
-        raise NetError("the source has other layers than the net: another architecture?")
+        raise NetError("the source's layers differ from the net's; is it another architecture?")
     for name, tensor in weights.items():
         if name.startswith(f"{head}."):
             for new, old in keep.items():

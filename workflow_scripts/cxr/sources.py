@@ -36,7 +36,7 @@ def check_file(path, expected):
             matches = found == value
         if not matches:
             raise InputError(
-                f"{path}: {kind} is {found}, expected {value}; the file is another one or damaged"
+                f"{path}: {kind} is {found}, expected {value}; it is another file, or damaged"
             )
 
 
@@ -64,11 +64,11 @@ def fetch_kaggle(handle):
         status = error.response.status_code if error.response is not None else None
         if status in (401, 403):
             advice = (
-                "Kaggle wants to know who you are: set KAGGLE_USERNAME and KAGGLE_KEY, or put "
+                "Kaggle asks for credentials: set KAGGLE_USERNAME and KAGGLE_KEY, or put "
                 "kaggle.json into ~/.kaggle (kaggle.com, Settings, API)"
             )
         elif status == 404:
-            advice = "Kaggle has no such version any more"
+            advice = "Kaggle no longer has this version"
         else:
             advice = f"Kaggle answers {' '.join(str(error).split())[:200]}: try later"
         raise InputError(f"{handle}: {advice}; {by_hand}") from error
@@ -78,7 +78,7 @@ def fetch_kaggle(handle):
         raise InputError(f"{handle}: {error}: try again; {by_hand}") from error
     except requests.RequestException as error:
         raise InputError(
-            f"{handle}: Kaggle isn't reached: is this node online? {by_hand}"
+            f"{handle}: Kaggle can't be reached; is this machine online? {by_hand}"
         ) from error
 
 
