@@ -321,7 +321,7 @@ def test_strays_are_named_and_the_rest_is_verified(chain, capsys):
     for path, content in STRAY.items():
         Path(path).write_bytes(content)
     Path("source.csv").write_text("2\n")
-    with pytest.raises(InputError, match="1 of 3 files are not what they were, and 5 files"):
+    with pytest.raises(InputError, match="1 of 3 files have changed or are missing, and 5 files"):
         verify_results(Path("results/provenance/jobs"), 1)
     out = capsys.readouterr().out
     assert all(f"{path}: " in out for path in STRAY)
