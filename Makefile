@@ -12,7 +12,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 SNAKEMAKE := .venv/bin/snakemake
 # Heatmaps take longest after training: first the net that they are of.
 DEMO := --directory demo --prioritize results/netC/heatmaps/heatmaps.csv \
-  --configfile profiles/demo.yaml
+  --configfile config/demo.yaml
 python_of = .venvs/$(1)-$(shell sha256sum envs/$(1).txt | cut -c1-12)/bin/python
 
 # Variables of the user's Python and pip that would put packages elsewhere, or other ones in their place.

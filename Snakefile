@@ -2,9 +2,11 @@
 
 
 configfile: f"{workflow.basedir}/config.yaml"
+configfile: f"{workflow.basedir}/config/sources.yaml"
+configfile: f"{workflow.basedir}/config/paper.yaml"
 
 
-report: "rules/captions/study.rst"
+report: "report/captions/study.rst"
 
 
 include: "rules/common.smk"

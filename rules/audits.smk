@@ -10,14 +10,14 @@ rule audit:
             "results/audits/{audit}.csv",
             category="5 Audits",
             labels={"audit": "{audit}", "what": "table"},
-            caption="captions/audit.rst",
+            caption="../report/captions/audit.rst",
         ),
         finding="results/audits/{audit}.finding.csv",
         figure=report(
             "results/audits/{audit}.svg",
             category="5 Audits",
             labels={"audit": "{audit}", "what": "figure"},
-            caption="captions/audit.rst",
+            caption="../report/captions/audit.rst",
         ),
     log:
         "results/logs/audits/{audit}.csv.log",
@@ -55,14 +55,14 @@ use rule audit as audit_duplicates with:
             "results/audits/{audit}.csv",
             category="5 Audits",
             labels={"audit": "{audit}", "what": "table"},
-            caption="captions/audit.rst",
+            caption="../report/captions/audit.rst",
         ),
         finding="results/audits/{audit}.finding.csv",
         figure=report(
             "results/audits/{audit}.svg",
             category="5 Audits",
             labels={"audit": "{audit}", "what": "figure"},
-            caption="captions/audit.rst",
+            caption="../report/captions/audit.rst",
         ),
         scores="results/audits/{audit}.scores.csv",
     wildcard_constraints:
@@ -78,7 +78,7 @@ rule collect_audits:
             "results/audits/audits.csv",
             category="5 Audits",
             labels={"audit": "all", "what": "results"},
-            caption="captions/audits.rst",
+            caption="../report/captions/audits.rst",
         ),
     log:
         "results/logs/audits/audits.csv.log",
@@ -107,7 +107,7 @@ rule write_checklists:
             "results/audits/checklists.csv",
             category="5 Audits",
             labels={"audit": "all", "what": "checklists"},
-            caption="captions/checklists.rst",
+            caption="../report/captions/checklists.rst",
         ),
         page="results/audits/checklists.html",
     log:

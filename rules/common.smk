@@ -168,7 +168,7 @@ def text_boxes(settings):
     return "results/data/{covid19}/found_words.csv" if given == "found" else given or []
 
 
-check_keys(config, yaml.safe_load((HERE / "rules/config.schema.yaml").read_text()))
+check_keys(config, yaml.safe_load((HERE / "config/schema.yaml").read_text()))
 check_nets(config)
 check_sources(config)
 check_braces(config)
@@ -644,7 +644,7 @@ def files_of(given):
 
 
 REPORT = HERE / "report"  # pages that steps fill, and their style
-CHECKLISTS = HERE / "rules/checklists.csv"
+CHECKLISTS = HERE / "report/checklists.csv"
 EVIDENCE = sorted(
     {
         name.replace("{net}", config["heatmaps"]["net"])
@@ -739,5 +739,5 @@ AUDIT_SETTINGS = {
     "regions": SEED,
     "text": SEED,
     "relevance": SEED,
-    "adults": SEED | PRETRAINING | {"most": config["audits"]["adults"]},
+    "adults": SEED | PRETRAINING | {"most": config["audits"]["max_adults"]},
 }

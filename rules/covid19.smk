@@ -37,7 +37,7 @@ rule measure_class_leaks:
             "results/data/covid19/class_leaks.csv",
             category="1 Data",
             labels={"what": "File properties and class"},
-            caption="captions/class_leaks.rst",
+            caption="../report/captions/class_leaks.rst",
         ),
     log:
         "results/logs/data/covid19/class_leaks.csv.log",
@@ -118,7 +118,7 @@ rule propose_lateral_views:
             "results/figures/lateral_views.jpg",
             category="1 Data",
             labels={"what": "COVID-19 images, proposed lateral views first"},
-            caption="captions/lateral_views.rst",
+            caption="../report/captions/lateral_views.rst",
         ),
     log:
         "results/logs/data/covid19/lateral_views_proposed.csv.log",
@@ -191,7 +191,7 @@ rule plot_duplicates:
             "results/figures/duplicates.jpg",
             category="1 Data",
             labels={"what": "Duplicates"},
-            caption="captions/duplicates.rst",
+            caption="../report/captions/duplicates.rst",
         ),
     log:
         "results/logs/figures/duplicates.jpg.log",
@@ -282,7 +282,7 @@ rule plot_words:
             "results/figures/words.jpg",
             category="1 Data",
             labels={"what": "Words in test images, before and after covering"},
-            caption="captions/words.rst",
+            caption="../report/captions/words.rst",
         ),
     log:
         "results/logs/figures/words.jpg.log",
@@ -338,7 +338,7 @@ rule plot_variants:
             "results/figures/variants.jpg",
             category="1 Data",
             labels={"what": "Augmented images"},
-            caption="captions/variants.rst",
+            caption="../report/captions/variants.rst",
         ),
     log:
         "results/logs/figures/variants.jpg.log",

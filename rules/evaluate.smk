@@ -99,7 +99,7 @@ rule calibrate:
             "results/figures/calibration_{net}.svg",
             category="3 Results",
             labels={"what": "Calibration of {net}"},
-            caption="captions/calibration.rst",
+            caption="../report/captions/calibration.rst",
         ),
     log:
         "results/logs/{net}/calibration.csv.log",

@@ -65,7 +65,7 @@ rule check_conversion:
                 "net": "{net}",
                 "what": "PyTorch, ONNX Runtime and Keras compared",
             },
-            caption="captions/conversion.rst",
+            caption="../report/captions/conversion.rst",
         ),
     log:
         "results/logs/{net}/conversion.csv.log",
@@ -210,7 +210,7 @@ rule check_heatmaps:
             category="4 Explanation",
             subcategory="Heatmaps",
             labels={"what": "Two implementations compared, {net}"},
-            caption="captions/agreement.rst",
+            caption="../report/captions/agreement.rst",
         ),
     log:
         "results/logs/{net}/heatmaps/agreement.csv.log",
@@ -221,7 +221,7 @@ rule check_heatmaps:
         mem_mb=growing(8000),
     params:
         run=step("check_heatmaps"),
-        least=config["heatmaps"]["least_rank_correlation"],
+        least=config["heatmaps"]["min_rank_correlation"],
     message:
         "Checking the heatmaps against a second implementation ({wildcards.net})"
     shell:
@@ -270,7 +270,7 @@ rule randomise_weights:
             category="4 Explanation",
             subcategory="Heatmaps",
             labels={"what": "Sanity check with random weights, {net}"},
-            caption="captions/randomised.rst",
+            caption="../report/captions/randomised.rst",
         ),
     log:
         "results/logs/{net}/heatmaps/randomised.csv.log",
@@ -338,21 +338,21 @@ rule measure_word:
             category="4 Explanation",
             subcategory="Word experiment",
             labels={"what": "Effect of the word on every test image"},
-            caption="captions/word.rst",
+            caption="../report/captions/word.rst",
         ),
         relevance=report(
             "results/tables/word_relevance.csv",
             category="4 Explanation",
             subcategory="Word experiment",
             labels={"what": "Relevance on the word"},
-            caption="captions/word.rst",
+            caption="../report/captions/word.rst",
         ),
         figure=report(
             "results/figures/word.svg",
             category="4 Explanation",
             subcategory="Word experiment",
             labels={"what": "Effect of the word: figure"},
-            caption="captions/word.rst",
+            caption="../report/captions/word.rst",
         ),
     log:
         "results/logs/tables/word.csv.log",
@@ -395,7 +395,7 @@ rule plot_heatmaps:
             category="4 Explanation",
             subcategory="Heatmaps",
             labels={"what": "Figure {figure}"},
-            caption="captions/heatmaps.rst",
+            caption="../report/captions/heatmaps.rst",
         ),
         table="results/figures/figure{figure}.csv",
     log:

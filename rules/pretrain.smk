@@ -129,7 +129,7 @@ rule evaluate_findings:
             "results/pretrained/{name}/auroc.csv",
             category="2 Training",
             labels={"net": "{name}", "what": "AUROC on ChestX-ray14"},
-            caption="captions/auroc.rst",
+            caption="../report/captions/auroc.rst",
         ),
     log:
         "results/logs/pretrained/{name}/auroc.csv.log",
@@ -143,8 +143,8 @@ rule evaluate_findings:
         run=step("evaluate_findings"),
         options=lambda wildcards: options(
             {
-                "least_auroc": (
-                    config["pretrained"][wildcards.name]["least_auroc"]
+                "min_mean_auroc": (
+                    config["pretrained"][wildcards.name]["min_mean_auroc"]
                     if wildcards.name in LOADED
                     else None
                 )

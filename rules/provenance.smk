@@ -11,7 +11,7 @@ rule write_crate:
             "results/provenance/jobs.csv",
             category="6 Provenance",
             labels={"what": "Jobs"},
-            caption="captions/jobs.rst",
+            caption="../report/captions/jobs.rst",
         ),
         config="results/provenance/config.json",
         snakefile="results/provenance/Snakefile",

@@ -48,19 +48,19 @@ rule collect_replicates:
             "results/replicates/summary.csv",
             category="3 Results",
             labels={"what": "Replicates"},
-            caption="captions/replicates.rst",
+            caption="../report/captions/replicates.rst",
         ),
         variance=report(
             "results/replicates/variance.csv",
             category="3 Results",
             labels={"what": "Replicates: variance components"},
-            caption="captions/replicates.rst",
+            caption="../report/captions/replicates.rst",
         ),
         figure=report(
             "results/figures/replicates.svg",
             category="3 Results",
             labels={"what": "Replicates: figure"},
-            caption="captions/replicates.rst",
+            caption="../report/captions/replicates.rst",
         ),
     log:
         "results/logs/replicates/replicates.csv.log",

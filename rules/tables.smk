@@ -16,7 +16,7 @@ rule count_images:
             "results/data/counts.csv",
             category="1 Data",
             labels={"what": "Image counts"},
-            caption="captions/counts.rst",
+            caption="../report/captions/counts.rst",
         ),
     log:
         "results/logs/data/counts.csv.log",
@@ -45,25 +45,25 @@ rule write_tables:
             "results/tables/summary.csv",
             category="3 Results",
             labels={"what": "All nets, with intervals"},
-            caption="captions/summary.rst",
+            caption="../report/captions/summary.rst",
         ),
         table1=report(
             "results/tables/table1.csv",
             category="3 Results",
             labels={"what": "Table 1: nets"},
-            caption="captions/table1.rst",
+            caption="../report/captions/table1.rst",
         ),
         table2=report(
             "results/tables/table2.csv",
             category="3 Results",
             labels={"what": "Table 2: confusion matrices"},
-            caption="captions/table2.rst",
+            caption="../report/captions/table2.rst",
         ),
         table3=report(
             "results/tables/table3.csv",
             category="3 Results",
             labels={"what": "Table 3: metrics"},
-            caption="captions/table3.rst",
+            caption="../report/captions/table3.rst",
         ),
         headline="results/tables/headline.csv",  # of the report's first page
     log:
@@ -101,7 +101,7 @@ rule plot_accuracies:
             "results/figures/figure1.svg",
             category="3 Results",
             labels={"what": "Figure 1: accuracy after each phase"},
-            caption="captions/figure1.rst",
+            caption="../report/captions/figure1.rst",
         ),
         table="results/figures/figure1.csv",
     log:
@@ -126,7 +126,7 @@ rule compare_nets:
             "results/tables/comparisons.csv",
             category="3 Results",
             labels={"what": "Which nets differ"},
-            caption="captions/comparisons.rst",
+            caption="../report/captions/comparisons.rst",
         ),
     log:
         "results/logs/tables/comparisons.csv.log",
@@ -158,13 +158,13 @@ rule compare_published:
             "results/tables/published.csv",
             category="3 Results",
             labels={"what": "Beside other studies"},
-            caption="captions/published.rst",
+            caption="../report/captions/published.rst",
         ),
         aurocs=report(
             "results/tables/aurocs.csv",
             category="2 Training",
             labels={"net": "all", "what": "AUROC beside published values"},
-            caption="captions/aurocs.rst",
+            caption="../report/captions/aurocs.rst",
         ),
     log:
         "results/logs/tables/published.csv.log",

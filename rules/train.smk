@@ -70,7 +70,7 @@ rule plot_training:
             "results/figures/training_{trained}.svg",
             category="2 Training",
             labels={"net": "{trained}", "what": "Training curves"},
-            caption="captions/training.rst",
+            caption="../report/captions/training.rst",
         ),
     log:
         "results/logs/figures/training_{trained}.svg.log",

@@ -14,7 +14,7 @@ LIMITS = (40, 11, 8)
 
 @pytest.mark.parametrize(("amount", "variants"), [(2, 8), (6, 72)])
 def test_the_paper_s_numbers_of_variants(amount, variants):
-    drawn = draw_variants("a.png", 0, amount, amount, LIMITS, untouched=True)
+    drawn = draw_variants("a.png", 0, amount, amount, LIMITS, include_original=True)
     assert len(drawn) == variants
     assert drawn[0] == Variant(0, 0, 0, False)
     assert drawn[1] == Variant(0, 0, 0, True)
@@ -26,7 +26,7 @@ def test_the_paper_s_numbers_of_variants(amount, variants):
 
 
 def test_without_the_untouched_one_every_rotation_turns():
-    drawn = draw_variants("a.png", 0, 6, 6, LIMITS, untouched=False)
+    drawn = draw_variants("a.png", 0, 6, 6, LIMITS, include_original=False)
     assert all(variant.rotation_degrees for variant in drawn)
 
 
@@ -43,7 +43,7 @@ def apply_variant(pixels, variant, fill):
 
 def test_variants_are_pil_s_one_by_one():
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
-    variants = draw_variants("a.png", 0, 6, 6, LIMITS, untouched=True)
+    variants = draw_variants("a.png", 0, 6, 6, LIMITS, include_original=True)
     for variant, found in zip(variants, apply_variants(pixels, variants, 9), strict=True):
         image = Image.fromarray(pixels).rotate(
             variant.rotation_degrees, Image.Resampling.BILINEAR, fillcolor=9
@@ -83,7 +83,7 @@ def images(tmp_path):
 
 def run(images, out):
     numbers = {"normal": 2, "viral_pneumonia": 2, "covid19": 6}
-    augment(images, out, numbers, numbers, LIMITS, untouched=True, fill=0, seed=0)
+    augment(images, out, numbers, numbers, LIMITS, include_original=True, fill=0, seed=0)
     return np.load(out), pd.read_csv(out.with_suffix(".csv"))
 
 

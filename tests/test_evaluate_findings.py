@@ -43,7 +43,7 @@ def test_findings_without_a_positive_image_have_no_auroc(evaluated):
 
 def test_weights_that_know_nothing_are_refused(evaluated):
     with pytest.raises(InputError, match=r"mean AUROC 0\.\d+ on 40 test images, expected at least"):
-        evaluate_findings(**evaluated, least_auroc=0.9)
+        evaluate_findings(**evaluated, min_mean_auroc=0.9)
     assert not evaluated["out"].exists()
 
 
@@ -60,4 +60,4 @@ def test_no_finding_is_not_in_the_mean_that_weights_are_refused_by(evaluated, mo
     )
     monkeypatch.setattr("evaluate_findings.predict_logits", lambda *_: logits)
     with pytest.raises(InputError, match=r"mean AUROC 0\.000 on 40 test images"):
-        evaluate_findings(**evaluated, least_auroc=0.4)
+        evaluate_findings(**evaluated, min_mean_auroc=0.4)

@@ -103,7 +103,7 @@ def test_gallery_says_errors_and_labels_in_words(tmp_path):
 def test_checklists_overflow_at_no_width(tmp_path, name):
     rows = [
         row | {"links": [(name, "x.csv"), ("README.md", "README.md")]}
-        for row in csv.DictReader((ROOT / "rules/checklists.csv").read_text().splitlines())
+        for row in csv.DictReader((ROOT / "report/checklists.csv").read_text().splitlines())
     ]
     lists = [{"name": "CLAIM 2024", "counts": "28 met, 14 not met", "rows": rows}]
     with opened(fill(tmp_path / "checklists.html", checklists=lists)) as page:
@@ -113,7 +113,7 @@ def test_checklists_overflow_at_no_width(tmp_path, name):
 
 SNAKEFILE = f"""
 configfile: "config.yaml"
-report: {str(ROOT / "rules/captions/study.rst")!r}
+report: {str(ROOT / "report/captions/study.rst")!r}
 rule all:
     input: [f"{{number}}.txt" for number in range(40)]
     output: report("a.csv", category="5 Audits")

@@ -542,7 +542,7 @@ def test_age_of_files_reruns_nothing(study):
         ("workflow_scripts/plot_accuracies.py", {"plot_accuracies"}),
         ("workflow_scripts/audit_text.py", {"audit"}),
         ("README.md", set()),
-        ("rules/captions/figure1.rst", set()),
+        ("report/captions/figure1.rst", set()),
     ],
 )
 def test_edit_reruns_what_it_makes(study, file, rules):

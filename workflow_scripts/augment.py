@@ -14,7 +14,7 @@ from cxr.files import write_table
 from cxr.logs import InputError, pair, parser, progress, user_errors
 
 
-def augment(images, out, rotations, translations, limits, untouched, fill, seed):
+def augment(images, out, rotations, translations, limits, include_original, fill, seed):
     pixels, table = open_images(images)
     if missing := sorted(set(table["class"]) - (rotations.keys() & translations.keys())):
         raise InputError(
@@ -26,7 +26,7 @@ def augment(images, out, rotations, translations, limits, untouched, fill, seed)
             zip(table.image, table["class"], pixels, strict=True), "augmenting", total=len(table)
         ):
             variants = draw_variants(
-                image, seed, rotations[name], translations[name], limits, untouched
+                image, seed, rotations[name], translations[name], limits, include_original
             )
             rows += [(image, name, number, *variant) for number, variant in enumerate(variants)]
             for moved in apply_variants(original, variants, fill):
@@ -51,7 +51,7 @@ if __name__ == "__main__":
     arguments.add_argument("--shift-x", type=int, required=True, help="largest shift, in pixels")
     arguments.add_argument("--shift-y", type=int, required=True, help="largest shift, in pixels")
     arguments.add_argument(
-        "--untouched", action="store_true", help="leave the first variant unchanged"
+        "--include-original", action="store_true", help="leave the first variant unchanged"
     )
     arguments.add_argument(
         "--fill", type=int, default=0, help="grey value of corners that rotation opens"
@@ -65,7 +65,7 @@ if __name__ == "__main__":
             dict(chosen.rotations),
             dict(chosen.translations),
             (chosen.rotation_degrees, chosen.shift_x, chosen.shift_y),
-            chosen.untouched,
+            chosen.include_original,
             chosen.fill,
             chosen.seed,
         )

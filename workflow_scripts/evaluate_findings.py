@@ -1,6 +1,6 @@
 """AUROC per finding of a net on ChestX-ray14's test images.
 
-With --least-auroc, a lower mean over the findings (without No Finding) stops the step: weights that
+With --min-mean-auroc, a lower mean over the findings (without No Finding) stops the step: weights that
 were loaded under wrong names, or into the wrong layers, give a net that runs but has learnt nothing
 (mean AUROC near 0.5).
 """
@@ -18,7 +18,7 @@ from cxr.prediction import predict_logits
 from sklearn.metrics import roc_auc_score
 
 
-def evaluate_findings(net, images, split, out, least_auroc=0.0):
+def evaluate_findings(net, images, split, out, min_mean_auroc=0.0):
     path, (net, description) = net, load_net(net)
     outputs = description["outputs"]
     test = open_by_split(images, split, "test", outputs)
@@ -32,10 +32,10 @@ def evaluate_findings(net, images, split, out, least_auroc=0.0):
         rows.append((finding, int(labels.sum()), len(labels), auroc))
     table = pd.DataFrame(rows, columns=["finding", "positive", "n", "auroc"])
     mean = table.auroc[table.finding != NO_FINDING].mean()
-    if least_auroc and not mean >= least_auroc:  # written so that no AUROC at all fails
+    if min_mean_auroc and not mean >= min_mean_auroc:  # written so that no AUROC at all fails
         raise InputError(
             f"{path}: mean AUROC {mean:.3f} on {len(test)} test images, expected at least "
-            f"{least_auroc}: were the weights loaded into the right layers?"
+            f"{min_mean_auroc}: were the weights loaded into the right layers?"
         )
     write_table(out, table)
 
@@ -46,7 +46,7 @@ if __name__ == "__main__":
     arguments.add_argument("--images", type=Path, nargs="+", required=True, help="arrays (.npy)")
     arguments.add_argument("--split", type=Path, required=True, help="ChestX-ray14's split.csv")
     arguments.add_argument(
-        "--least-auroc", type=float, default=0.0, help="smallest mean; default: 0"
+        "--min-mean-auroc", type=float, default=0.0, help="smallest mean; default: 0"
     )
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():

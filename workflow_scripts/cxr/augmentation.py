@@ -16,25 +16,25 @@ class Variant(NamedTuple):
     flipped: bool
 
 
-def draw_variants(image, seed, rotations, translations, limits, untouched):
+def draw_variants(image, seed, rotations, translations, limits, include_original):
     """The variants of one image: rotations x translations x {unflipped, flipped}.
 
     image: its name; with the seed it alone decides what is drawn, whatever other images there
     are. limits: (degrees, pixels sideways, pixels up and down), the largest amounts both ways.
-    untouched: the first rotation is none and, of each rotation, the first translation is none.
+    include_original: the first rotation and, of each rotation, the first translation are zero.
     """
     rng = np.random.default_rng([seed, *hashlib.sha256(image.encode()).digest()])
     degrees, shift_x, shift_y = limits
     variants = []
     for rotation in range(rotations):
         angle = round(rng.uniform(-degrees, degrees), 2)
-        if untouched and rotation == 0:
+        if include_original and rotation == 0:
             angle = 0.0
         for translation in range(translations):
             right, down = (
                 int(rng.integers(-most, most, endpoint=True)) for most in (shift_x, shift_y)
             )
-            if untouched and translation == 0:
+            if include_original and translation == 0:
                 right = down = 0
             variants += [Variant(angle, right, down, flipped) for flipped in (False, True)]
     return variants
