@@ -1,5 +1,124 @@
 """Audits of threats to validity: a rule for all; common.smk has what each is given."""
 
+import csv
+
+
+def files_of(given):
+    """The paths among the options of an audit."""
+    values = [
+        (
+            value.values()
+            if isinstance(value, dict)
+            else value if isinstance(value, list) else [value]
+        )
+        for value in given.values()
+    ]
+    paths = [path for group in values for path in group]
+    return [
+        file
+        for path in paths
+        for file in ([ancient(path), *sums_of([path])] if has_sum(path) else [path])
+    ]
+
+
+CHECKLISTS = HERE / "report/checklists.csv"
+EVIDENCE = sorted(
+    {
+        name.replace("{net}", config["heatmaps"]["net"])
+        for row in csv.DictReader(CHECKLISTS.read_text().splitlines())
+        for name in row["evidence"].split("; ")
+    }
+)
+PREDICTIONS = {net: f"results/{net}/predictions.csv" for net in config["nets"]}
+HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
+UNEDITED = ("train", "val", "test_unedited")  # the COVID-19 images as they were read
+# The files that each audit_NAME.py is given, by option.
+AUDITS = {
+    "patients": {
+        "chestxray14": "results/data/chestxray14/split.csv",
+        "covid19": f"{COVID19}/split.csv",
+        "pairs": "results/audits/pretraining.csv",
+    },
+    "selection": {
+        "histories": [
+            path for net in config["nets"] for path in phase_files(net, "history.csv")
+        ],
+        "train": f"{COVID19}/augmented/train.csv",
+        "val": f"{COVID19}/augmented/val.csv",
+        "split": f"{COVID19}/split.csv",
+        "pairs": "results/audits/pretraining.csv",
+        "chestxray14": "results/data/chestxray14/split.csv",
+    },
+    "duplicates": {
+        "duplicates": f"{COVID19}/duplicates.csv",
+        "split": f"{COVID19}/split.csv",
+        "predictions": PREDICTIONS,
+    },
+    "sources": {
+        "metadata": f"{COVID19}/metadata.csv",
+        "split": f"{COVID19}/split.csv",
+    },
+    "pretraining": {
+        "chestxray14": archives(),
+        "chestxray14_tables": tables_of(archives()),
+        "covid19": [f"{COVID19}/{name}.npy" for name in UNEDITED],
+        "covid19_tables": [f"{COVID19}/{name}.csv" for name in UNEDITED],
+    },
+    "nuisance": {
+        "manifest": f"{COVID19}/manifest.csv",
+        "train": f"{COVID19}/train.npy",
+        "train_table": f"{COVID19}/train.csv",
+        "val": f"{COVID19}/val.npy",
+        "val_table": f"{COVID19}/val.csv",
+        "test": f"{COVID19}/test_unedited.npy",
+        "test_table": f"{COVID19}/test_unedited.csv",
+    },
+    "regions": {
+        "nets": last_checkpoints(),
+        "train": f"{COVID19}/train.npy",
+        "train_table": f"{COVID19}/train.csv",
+        "images": f"{COVID19}/test_edited.npy",
+        "images_table": f"{COVID19}/test_edited.csv",
+    },
+    "text": {"text_boxes": f"{COVID19}/text_boxes.csv", "predictions": PREDICTIONS},
+    "relevance": {
+        "relevance": f"{HEATMAPS}/test_set.npz",
+        "table": f"{HEATMAPS}/test_set.csv",
+    },
+    "adults": {
+        "nets": last_checkpoints(),
+        "images": archives(),
+        "tables": tables_of(archives()),
+        "split": "results/data/chestxray14/split.csv",
+        "labels": f"results/downloads/chestxray14/{config['chestxray14']['labels']}",
+        "pairs": "results/audits/pretraining.csv",
+        "covid19": f"{COVID19}/split.csv",
+    },
+}
+AUDITS_WITH_NETS = {name for name, files in AUDITS.items() if "nets" in files}
+SEED = {"seed": config["seed"]}
+# Where each net's pretraining on ChestX-ray14 was done: if elsewhere, its split is not known.
+PRETRAINING = {
+    "pretraining": {
+        name: (
+            "here"
+            if net["start"] in TRAINED
+            else "elsewhere" if net["start"] in LOADED else "none"
+        )
+        for name, net in config["nets"].items()
+    }
+}
+AUDIT_SETTINGS = {
+    "selection": PRETRAINING,
+    "pretraining": config["covid19"]["duplicates"]
+    | {"same_picture": config["audits"]["same_picture"]},
+    "nuisance": SEED,
+    "regions": SEED,
+    "text": SEED,
+    "relevance": SEED,
+    "adults": SEED | PRETRAINING | {"most": config["audits"]["max_adults"]},
+}
+
 
 rule audit:
     input:
@@ -126,33 +245,3 @@ rule write_checklists:
         "{params.run} --checklists {input.checklists:q} --audits {input.audits}"
         " --results {params.results} {params.options} --page {input.page:q}"
         " --style {input.style:q} --out {output.table} &> {log}"
-
-
-rule write_model_card:
-    input:
-        model="results/{net}/model.json",
-        calibration="results/{net}/calibration.csv",
-        split="results/data/covid19/split.csv",
-        audits="results/audits/audits.csv",
-        env=environment("torch"),
-    output:
-        "results/{net}/model_card.md",
-    log:
-        "results/logs/{net}/model_card.md.log",
-    conda:
-        "../envs/torch.yaml"
-    params:
-        run=step("write_model_card"),
-        options=lambda wildcards: options(
-            {
-                "net": wildcards.net,
-                "process": training_process(wildcards.net),
-                "phantoms": "phantoms" in config,
-            }
-        ),
-    message:
-        "Writing the model card of {wildcards.net}"
-    shell:
-        "{params.run} {params.options} --model {input.model}"
-        " --calibration {input.calibration} --split {input.split} --audits {input.audits}"
-        " --out {output} &> {log}"

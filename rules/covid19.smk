@@ -1,6 +1,31 @@
 """COVID-19 images: inspected, split, words covered, augmented."""
 
 
+def lateral_views(settings):
+    """The list of images to exclude: a path, or what propose_lateral_views writes."""
+    given = settings["covid19"]["lateral_views"]
+    return f"{COVID19}/lateral_views_proposed.csv" if given == "proposed" else given
+
+
+def originals(settings):
+    """What match_originals found, if it is given a folder to look in."""
+    given = settings["covid19"]["originals"]
+    return "results/data/covid19/originals.csv" if given else []
+
+
+def covid19_split_settings(wildcards):
+    """Options of split_covid19: replicates differ in the seed."""
+    number = int(wildcards.covid19.partition("_split")[2] or 0)
+    return options(
+        {
+            "split_by": config["covid19"]["split_by"],
+            "test_per_class": config["covid19"]["test_images_per_class"],
+            "validation_fraction": config["covid19"]["validation_fraction"],
+            "seed": config["seed"] + number,
+        }
+    )
+
+
 rule inspect_covid19:
     input:
         folder=ancient(COVID19_IMAGES),
@@ -204,149 +229,3 @@ rule plot_duplicates:
     shell:
         "{params.run} --folder {input.folder} --duplicates {input.duplicates}"
         " --split {input.split} --out {output} &> {log}"
-
-
-rule find_words:
-    input:
-        folder=ancient(COVID19_IMAGES),
-        sums=f"{COVID19_IMAGES}.csv",
-        split="results/data/{covid19}/split.csv",
-        env=environment("torch"),
-    output:
-        "results/data/{covid19}/found_words.csv",
-    log:
-        "results/logs/data/{covid19}/found_words.csv.log",
-    benchmark:
-        "results/benchmarks/data/{covid19}/found_words.csv.tsv"
-    conda:
-        "../envs/torch.yaml"
-    threads: 2
-    params:
-        run=step("find_words"),
-    message:
-        "Finding words in the test images ({wildcards.covid19})"
-    shell:
-        "{params.run} --folder {input.folder} --split {input.split}"
-        " --threads {threads} --out {output} &> {log}"
-
-
-rule prepare_covid19:
-    input:
-        folder=ancient(COVID19_IMAGES),
-        sums=f"{COVID19_IMAGES}.csv",
-        split="results/data/{covid19}/split.csv",
-        text_boxes=text_boxes(config),
-        env=environment("torch"),
-    output:
-        train="results/data/{covid19}/train.npy",
-        train_sum="results/data/{covid19}/train.npy.sha256",
-        train_table="results/data/{covid19}/train.csv",
-        val="results/data/{covid19}/val.npy",
-        val_sum="results/data/{covid19}/val.npy.sha256",
-        val_table="results/data/{covid19}/val.csv",
-        test_unedited="results/data/{covid19}/test_unedited.npy",
-        test_unedited_table="results/data/{covid19}/test_unedited.csv",
-        test_edited="results/data/{covid19}/test_edited.npy",
-        test_edited_table="results/data/{covid19}/test_edited.csv",
-        text_boxes="results/data/{covid19}/text_boxes.csv",
-    log:
-        "results/logs/data/{covid19}/train.npy.log",
-    conda:
-        "../envs/torch.yaml"
-    resources:
-        mem_mb=growing(4000),
-    params:
-        run=step("prepare_covid19"),
-        size=options({"size": config["image_size"]}),
-        text_boxes=lambda wildcards, input: options(
-            {"text_boxes": input.get("text_boxes") or None}
-        ),
-    message:
-        "Reading the COVID-19 images, covering words in test images ({wildcards.covid19})"
-    shell:
-        "{params.run} --folder {input.folder} --split {input.split}"
-        " {params.size} {params.text_boxes} --train {output.train} --val {output.val}"
-        " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
-        " --out-boxes {output.text_boxes} &> {log}"
-
-
-rule plot_words:
-    input:
-        folder=ancient(COVID19_IMAGES),
-        sums=f"{COVID19_IMAGES}.csv",
-        split="results/data/covid19/split.csv",
-        text_boxes="results/data/covid19/text_boxes.csv",
-        env=environment("torch"),
-    output:
-        report(
-            "results/figures/words.jpg",
-            category="1 Data",
-            labels={"what": "Words in test images, before and after covering"},
-            caption="../report/captions/words.rst",
-        ),
-    log:
-        "results/logs/figures/words.jpg.log",
-    conda:
-        "../envs/torch.yaml"
-    params:
-        run=step("plot_words"),
-    message:
-        "Showing words before and after they are covered"
-    shell:
-        "{params.run} --folder {input.folder} --split {input.split}"
-        " --text-boxes {input.text_boxes} --out {output} &> {log}"
-
-
-rule augment:
-    input:
-        images=ancient("results/data/{covid19}/{split}.npy"),
-        sum="results/data/{covid19}/{split}.npy.sha256",
-        table="results/data/{covid19}/{split}.csv",
-        env=environment("torch"),
-    output:
-        images="results/data/{covid19}/augmented/{split}.npy",
-        sum="results/data/{covid19}/augmented/{split}.npy.sha256",
-        table="results/data/{covid19}/augmented/{split}.csv",
-    log:
-        "results/logs/data/{covid19}/augmented/{split}.npy.log",
-    benchmark:
-        "results/benchmarks/data/{covid19}/augmented/{split}.npy.tsv"
-    wildcard_constraints:
-        covid19="covid19",
-    conda:
-        "../envs/torch.yaml"
-    resources:
-        mem_mb=growing(4000),
-    params:
-        run=step("augment"),
-        options=augmentation_settings,
-    message:
-        "Augmenting the {wildcards.split} images ({wildcards.covid19})"
-    shell:
-        "{params.run} --images {input.images} --out {output.images}"
-        " {params.options} &> {log}"
-
-
-rule plot_variants:
-    input:
-        images=ancient("results/data/covid19/augmented/train.npy"),
-        sum="results/data/covid19/augmented/train.npy.sha256",
-        table="results/data/covid19/augmented/train.csv",
-        env=environment("torch"),
-    output:
-        report(
-            "results/figures/variants.jpg",
-            category="1 Data",
-            labels={"what": "Augmented images"},
-            caption="../report/captions/variants.rst",
-        ),
-    log:
-        "results/logs/figures/variants.jpg.log",
-    conda:
-        "../envs/torch.yaml"
-    params:
-        run=step("plot_variants"),
-    message:
-        "Showing augmented images"
-    shell:
-        "{params.run} --images {input.images} --out {output} &> {log}"

@@ -3,11 +3,13 @@
 
 rule predict:
     input:
-        checkpoints=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors"),
-        edited=covid19_of("test_edited.npy"),
-        edited_table=covid19_of("test_edited.csv"),
-        unedited=covid19_of("test_unedited.npy"),
-        unedited_table=covid19_of("test_unedited.csv"),
+        checkpoints=lambda wildcards: phase_files(
+            wildcards.net, "checkpoint.safetensors"
+        ),
+        edited=covid19_file("test_edited.npy"),
+        edited_table=covid19_file("test_edited.csv"),
+        unedited=covid19_file("test_unedited.npy"),
+        unedited_table=covid19_file("test_unedited.csv"),
         env=environment("torch"),
     output:
         "results/{net}/predictions.csv",
@@ -32,7 +34,7 @@ rule predict:
 rule evaluate:
     input:
         predictions="results/{net}/predictions.csv",
-        split=covid19_of("split.csv"),
+        split=covid19_file("split.csv"),
         duplicates="results/data/covid19/duplicates.csv",
         env=environment("torch"),
     output:
@@ -86,7 +88,7 @@ rule evaluate_authors_nets:
 
 rule calibrate:
     input:
-        net=lambda wildcards: of_phases(wildcards.net, "checkpoint.safetensors")[-1],
+        net=last_checkpoint,
         val=ancient("results/data/covid19/val.npy"),
         val_sum="results/data/covid19/val.npy.sha256",
         val_table="results/data/covid19/val.csv",

@@ -49,7 +49,7 @@ rule pretrain_phase:
         runtime=1440,  # it resumes at every attempt
     params:
         run=step("train_phase", resumes=True),
-        settings=chestxray14_phase_settings,
+        settings=phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
     shell:
@@ -60,10 +60,8 @@ rule pretrain_phase:
 
 rule publish_pretrained:
     input:
-        checkpoint=lambda wildcards: of_pretrained_phases(
-            wildcards.name, "checkpoint.safetensors"
-        )[-1],
-        histories=lambda wildcards: of_pretrained_phases(wildcards.name, "history.csv"),
+        checkpoint=last_checkpoint,
+        histories=lambda wildcards: phase_files(folder_of(wildcards), "history.csv"),
         env=environment("torch"),
     output:
         net="results/pretrained/{name}/model.safetensors",

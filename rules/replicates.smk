@@ -1,5 +1,30 @@
 """Replicates: the nets over other splits and seeds, and how much of a score is due to which."""
 
+
+def replicate_files(file):
+    """A file of each replicate of each net."""
+    n = config["replicates"]
+    if not n:
+        raise config_error(
+            "replicates", "0: no replicates; add for example --config replicates=5"
+        )
+    return [
+        f"results/replicates/split{split}_seed{seed}/{net}/{file}"
+        for net in config["nets"]
+        for split in range(1, n + 1)
+        for seed in range(1, n + 1)
+    ]
+
+
+def replicate_files_in_shell(file):
+    """The same files as bash expands them: all their names are longer than a command may be."""
+    numbers = f"{{1..{config['replicates']}}}"
+    return " ".join(
+        f"results/replicates/split{numbers}_seed{numbers}/{net}/{file}"
+        for net in config["nets"]
+    )
+
+
 # What only training needs is not kept: checkpoints and variants of 10 x 10 replicates would take
 # 150 GB.
 
@@ -34,13 +59,13 @@ use rule train_phase as train_replicate with:
     wildcard_constraints:
         net=REPLICATE,
     params:
-        run=step("train_phase", temporary=["checkpoint"]),
-        settings=covid19_phase_settings,
+        run=step("train_phase", temporary=["checkpoint"], resumes=True),
+        settings=phase_settings,
 
 
 rule collect_replicates:
     input:
-        lambda wildcards: replicates("predictions.csv"),
+        lambda wildcards: replicate_files("predictions.csv"),
         env=environment("torch"),
     output:
         replicates="results/replicates/replicates.csv",
@@ -67,7 +92,9 @@ rule collect_replicates:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("collect_replicates", inputs=replicates_in_shell("predictions.csv")),
+        run=step(
+            "collect_replicates", inputs=replicate_files_in_shell("predictions.csv")
+        ),
         folder=subpath(output.summary, parent=True),
         options=options(
             {"nets": list(config["nets"]), "replicates": config["replicates"]}

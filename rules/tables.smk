@@ -36,9 +36,9 @@ rule count_images:
 
 rule write_tables:
     input:
-        of_nets("confusion.csv"),
-        of_nets("metrics.csv"),
-        of_nets("summary.csv"),
+        net_files("confusion.csv"),
+        net_files("metrics.csv"),
+        net_files("summary.csv"),
         env=environment("torch"),
     output:
         summary=report(
@@ -93,8 +93,8 @@ rule write_tables:
 
 rule plot_accuracies:
     input:
-        of_nets("predictions.csv"),
-        [of_phases(net, "history.csv") for net in config["nets"]],
+        net_files("predictions.csv"),
+        [phase_files(net, "history.csv") for net in config["nets"]],
         env=environment("torch"),
     output:
         figure=report(
@@ -119,7 +119,7 @@ rule plot_accuracies:
 
 rule compare_nets:
     input:
-        predictions=of_nets("predictions.csv"),
+        predictions=net_files("predictions.csv"),
         env=environment("torch"),
     output:
         report(
@@ -149,8 +149,8 @@ rule compare_nets:
 
 rule compare_published:
     input:
-        of_nets("metrics.csv"),
-        of_nets("summary.csv"),
+        net_files("metrics.csv"),
+        net_files("summary.csv"),
         aurocs=collect("results/pretrained/{name}/auroc.csv", name=config["pretrained"]),
         env=environment("torch"),
     output:

@@ -27,12 +27,12 @@ rule build_net:
 
 rule train_phase:
     input:
-        train=ancient(covid19_of("augmented/train.npy")),
-        train_sum=covid19_of("augmented/train.npy.sha256"),
-        train_table=covid19_of("augmented/train.csv"),
-        val=ancient(covid19_of("augmented/val.npy")),
-        val_sum=covid19_of("augmented/val.npy.sha256"),
-        val_table=covid19_of("augmented/val.csv"),
+        train=ancient(covid19_file("augmented/train.npy")),
+        train_sum=covid19_file("augmented/train.npy.sha256"),
+        train_table=covid19_file("augmented/train.csv"),
+        val=ancient(covid19_file("augmented/val.npy")),
+        val_sum=covid19_file("augmented/val.npy.sha256"),
+        val_table=covid19_file("augmented/val.csv"),
         start=previous_checkpoint,
         env=environment("torch"),
     output:
@@ -52,7 +52,7 @@ rule train_phase:
         runtime=720,  # it resumes at every attempt
     params:
         run=step("train_phase", resumes=True),
-        settings=covid19_phase_settings,
+        settings=phase_settings,
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"
     shell:
@@ -63,7 +63,7 @@ rule train_phase:
 
 rule plot_training:
     input:
-        histories=lambda wildcards: histories_of(wildcards.trained),
+        histories=histories,
         env=environment("torch"),
     output:
         report(
