@@ -25,12 +25,12 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
-from cxr.arrays import image_writer
-from cxr.augmentation import apply_variants, draw_variants
-from cxr.decoding import read_grey
-from cxr.images import to_square
-from cxr.nets import normalise
-from cxr.phantoms import MARKS, draw_frontal
+from cxr.data.augmentation import apply_variants, draw_variants
+from cxr.data.decoding import read_grey
+from cxr.data.image_sets import image_writer
+from cxr.data.images import to_square
+from cxr.data.phantoms import MARKS, draw_frontal
+from cxr.nets.torch_nets import normalise
 from prepare_chestxray14 import read_archive
 
 SIZE, BATCH, N_DRAWN = 224, 16, 40

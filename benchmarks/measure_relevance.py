@@ -21,11 +21,11 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
-from cxr.arrays import open_images, save_images
-from cxr.covid19 import CLASSES
-from cxr.devices import take_device
-from cxr.lrp import METHODS, rank_correlations, relevance_maps
-from cxr.nets import create, load_net, save_net
+from cxr.data.covid19 import CLASSES
+from cxr.data.image_sets import open_images, save_images
+from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
+from cxr.nets.devices import take_device
+from cxr.nets.torch_nets import create, load_net, save_net
 from randomise_weights import see
 
 SCRIPTS = Path(__file__).parent.parent / "workflow_scripts"
@@ -35,19 +35,19 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 import tensorflow as tf
 from keras.src.engine import base_layer_utils
-from cxr import relevance
-from cxr.keras_conversion import load_net
-from cxr.images import normalise
+from cxr.lrp import innvestigate
+from cxr.nets.keras_nets import load_net
+from cxr.data.images import normalise
 
 _, _, model, images, outputs, method, out = sys.argv
 pixels, outputs = np.load(images), json.loads(outputs)
 tf.compat.v1.disable_eager_execution()
 base_layer_utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
-session = tf.compat.v1.Session(config=relevance.session_settings())
+session = tf.compat.v1.Session(config=innvestigate.session_settings())
 tf.compat.v1.keras.backend.set_session(session)
 net, _ = load_net(model)
 start = time.perf_counter()
-analyzer = relevance.build_analyzer(net, method)
+analyzer = innvestigate.build_analyzer(net, method)
 maps, seconds = [], []
 for image, output in zip(pixels, outputs):
     found = analyzer.analyze(normalise(image[None]), neuron_selection=[output])

@@ -23,14 +23,14 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
-from cxr import training
-from cxr.arrays import open_by_class, save_images
-from cxr.batches import network_input
-from cxr.covid19 import CLASSES
-from cxr.devices import set_precision, side_stream, take_device
-from cxr.nets import create, normalise
-from cxr.phantoms import draw_frontal
-from cxr.steps import GraphedStep, Step
+from cxr.data.covid19 import CLASSES
+from cxr.data.image_sets import open_by_class, save_images
+from cxr.data.phantoms import draw_frontal
+from cxr.nets.devices import set_precision, side_stream, take_device
+from cxr.nets.inputs import network_input
+from cxr.nets.torch_nets import create, normalise
+from cxr.training import loop
+from cxr.training.sgd_step import GraphedStep, Step
 
 SETTINGS = {
     "trainable": "output_layer", "frozen_batch_norm": "eval", "epochs": 10, "weight_decay": 0.01,
@@ -87,18 +87,18 @@ def compare(title, ways, n, repeats, device):
 def measure_frozen_phase(architecture, data, device, epochs, repeats):
     torch.manual_seed(0)
     net = create(architecture, 3)
-    settings = training.Settings(**SETTINGS | {"epochs": epochs})
+    settings = loop.Settings(**SETTINGS | {"epochs": epochs})
     found = {}
 
     def train(way):
-        found[way], _ = training.fit(copy.deepcopy(net), data, data, settings, device)
+        found[way], _ = loop.fit(copy.deepcopy(net), data, data, settings, device)
 
     def train_plainly():
-        cached, training.output_layer = training.output_layer, lambda _: None
+        cached, loop.output_layer = loop.output_layer, lambda _: None
         try:
             train("plain")
         finally:
-            training.output_layer = cached
+            loop.output_layer = cached
 
     ways = {"the net in every epoch": train_plainly, "features once": lambda: train("cached")}
     title = f"P4 {architecture}, output layer alone, {epochs} epochs, per image"

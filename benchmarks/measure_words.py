@@ -20,9 +20,9 @@ import numpy as np
 from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
-from cxr import words
-from cxr.covid19 import BOX, read_image_table
-from cxr.decoding import read_grey
+from cxr.data import ocr
+from cxr.data.covid19 import BOX, read_image_table
+from cxr.data.decoding import read_grey
 from rapidocr import RapidOCR
 
 COVERED, HALF, LARGEST = 0.9, 0.5, 0.05
@@ -48,7 +48,7 @@ def main(folder):
             listed = truth.loc[truth.image == name, BOX].to_numpy()
             largest = LARGEST * images[name].width * images[name].height
             right += [
-                words.area(box) <= largest
+                ocr.area(box) <= largest
                 and any(covered_share(one, [box]) >= HALF for one in listed)
                 for box in boxes
             ]
@@ -68,19 +68,17 @@ def ways():
     }
     plain = RapidOCR(params=one_thread)
     stored = RapidOCR(params=one_thread | {"Det.limit_side_len": 32})
-    reader = words.load_reader(threads=1)
+    reader = ocr.load_reader(threads=1)
     return {
         "rapidocr, detection at its default size": lambda image: detect(image, plain),
         "rapidocr, detection at the stored size": lambda image: detect(image, stored),
-        "two scales, text read": lambda image: [
-            word[:4] for word in words.read_words(image, reader)
-        ],
+        "two scales, text read": lambda image: [word[:4] for word in ocr.read_words(image, reader)],
     }
 
 
 def detect(image, reader, margin=3):
     """Boxes of rapidocr's detector with a margin in pixels."""
-    found = reader(words.to_rgb(image), use_det=True, use_cls=False, use_rec=False).boxes
+    found = reader(ocr.to_rgb(image), use_det=True, use_cls=False, use_rec=False).boxes
     if found is None:
         return []
     start = found.min(axis=1) - margin

@@ -133,11 +133,19 @@ def code(script):
     found = to_read = {SCRIPTS / f"{script}.py"}
     while to_read:
         text = "\n".join(path.read_text() for path in to_read)
-        names = re.findall(r"^\s*from cxr\.(\w+) import", text, re.MULTILINE)
-        names += re.findall(r"^\s*from cxr import (\w+)", text, re.MULTILINE)
-        modules = {SCRIPTS / "cxr" / f"{name}.py" for name in names}
+        imports = re.findall(
+            r"^\s*from (cxr[\w.]*) import ([\w, ]+|\([^)]*\))", text, re.MULTILINE
+        )
+        names = {
+            name
+            for module, listed in imports
+            for name in [module, *(f"{module}.{n}" for n in re.findall(r"\w+", listed))]
+        }
+        modules = {SCRIPTS / f"{name.replace('.', '/')}.py" for name in names}
         to_read = {
-            path for path in modules if path.stem not in ("files", "logs")
+            path
+            for path in modules
+            if path.exists() and path.stem not in ("files", "cli")
         } - found
         found = found | to_read
     return digest_of(found)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cxr.arrays import open_by_class, save_images
-from cxr.nets import create, save_net
-from cxr.training import Settings, fit
+from cxr.data.image_sets import open_by_class, save_images
+from cxr.nets.torch_nets import create, save_net
+from cxr.training.loop import Settings, fit
 
 SCRIPT = Path(__file__).parent.parent / "workflow_scripts" / "train_phase.py"
 CLASSES = ["normal", "viral_pneumonia", "covid19"]

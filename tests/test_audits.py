@@ -4,24 +4,24 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from audit_adults import audit_adults  # noqa: E402
-from audit_duplicates import audit_duplicates  # noqa: E402
-from audit_nuisance import audit_nuisance  # noqa: E402
-from audit_patients import audit_patients  # noqa: E402
-from audit_pretraining import audit_pretraining  # noqa: E402
-from audit_regions import audit_regions  # noqa: E402
-from audit_relevance import audit_relevance  # noqa: E402
-from audit_selection import audit_selection  # noqa: E402
-from audit_sources import audit_sources  # noqa: E402
-from audit_text import audit_text  # noqa: E402
-from collect_audits import collect_audits  # noqa: E402
-from cxr.arrays import save_images  # noqa: E402
-from cxr.audits import lungs, save_audit  # noqa: E402
-from cxr.chestxray14 import years  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from small_trainings import CLASSES  # noqa: E402
-from torch import nn  # noqa: E402
+import pandas as pd
+from audit_adults import audit_adults
+from audit_duplicates import audit_duplicates
+from audit_nuisance import audit_nuisance
+from audit_patients import audit_patients
+from audit_pretraining import audit_pretraining
+from audit_regions import audit_regions
+from audit_relevance import audit_relevance
+from audit_selection import audit_selection
+from audit_sources import audit_sources
+from audit_text import audit_text
+from collect_audits import collect_audits
+from cxr.cli import InputError
+from cxr.data.chestxray14 import years
+from cxr.data.image_sets import save_images
+from cxr.evaluation.audits import lungs, save_audit
+from small_trainings import CLASSES
+from torch import nn
 
 SIZE = 32
 

@@ -5,9 +5,9 @@ import pytest
 
 Image = pytest.importorskip("PIL.Image")
 pd = pytest.importorskip("pandas")
-from augment import augment  # noqa: E402
-from cxr.arrays import save_images  # noqa: E402
-from cxr.augmentation import Variant, apply_variants, draw_variants  # noqa: E402
+from augment import augment
+from cxr.data.augmentation import Variant, apply_variants, draw_variants
+from cxr.data.image_sets import save_images
 
 LIMITS = (40, 11, 8)
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from calibrate import calibrate, fit_temperature, reliability  # noqa: E402
-from scipy.special import expit  # noqa: E402
-from small_trainings import draw_images, save_start  # noqa: E402
+import pandas as pd
+from calibrate import calibrate, fit_temperature, reliability
+from scipy.special import expit
+from small_trainings import draw_images, save_start
 
 
 def drawn_logits(n=4000):

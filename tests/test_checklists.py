@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from cxr.logs import InputError
+from cxr.cli import InputError
 from cxr.pages import REPORT
 from write_checklists import write_checklists
 

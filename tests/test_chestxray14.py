@@ -10,11 +10,11 @@ import pytest
 pd = pytest.importorskip("pandas")
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("isal")
-from cxr.arrays import open_by_split  # noqa: E402
-from cxr.chestxray14 import LABELS, read_labels  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from prepare_chestxray14 import prepare_chestxray14  # noqa: E402
-from split_patients import split_patients  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.chestxray14 import LABELS, read_labels
+from cxr.data.image_sets import open_by_split
+from prepare_chestxray14 import prepare_chestxray14
+from split_patients import split_patients
 
 HEADER = (
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"

@@ -8,15 +8,15 @@ from collections import OrderedDict
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from cxr.arrays import open_by_class  # noqa: E402
-from cxr.chestxray14 import FINDINGS  # noqa: E402
-from cxr.chexnet import load_chexnet  # noqa: E402
-from cxr.nets import NetError, create  # noqa: E402
-from cxr.prediction import predict_logits  # noqa: E402
-from evaluate_authors_nets import evaluate_authors_nets  # noqa: E402
-from small_trainings import CLASSES, CPU, draw_images  # noqa: E402
-from torch import nn  # noqa: E402
+import pandas as pd
+from cxr.data.chestxray14 import FINDINGS
+from cxr.data.image_sets import open_by_class
+from cxr.nets.chexnet import load_chexnet
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import NetError, create
+from evaluate_authors_nets import evaluate_authors_nets
+from small_trainings import CLASSES, CPU, draw_images
+from torch import nn
 
 
 def checkpoint():

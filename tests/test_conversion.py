@@ -12,10 +12,10 @@ torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 
-from cxr import conversion, nets  # noqa: E402
-from cxr.arrays import save_images  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from export_onnx import export_onnx  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.image_sets import save_images
+from cxr.nets import onnx_export, torch_nets
+from export_onnx import export_onnx
 
 SCRIPTS = Path(__file__).parents[1] / "workflow_scripts"
 OUTPUTS = ["normal", "viral_pneumonia", "covid19"]
@@ -54,17 +54,17 @@ def drawn_images(n, size, seed=0):
 def random_net(architecture, size):
     """A net with random weights whose batch norm has seen images."""
     torch.manual_seed(0)
-    net = nets.create(architecture, len(OUTPUTS)).train()
+    net = torch_nets.create(architecture, len(OUTPUTS)).train()
     with torch.no_grad():
         for seed in range(3):
-            net(nets.normalise(torch.from_numpy(drawn_images(8, size, seed))))
+            net(torch_nets.normalise(torch.from_numpy(drawn_images(8, size, seed))))
     description = {"architecture": architecture, "outputs": OUTPUTS, "image_size": size}
     return net.eval(), description
 
 
 def exported(architecture, folder, size=64):
     """Folder with a stored net, 12 images, and what export_onnx makes of them."""
-    nets.save_net(folder / "model.safetensors", *random_net(architecture, size))
+    torch_nets.save_net(folder / "model.safetensors", *random_net(architecture, size))
     rows = {"image": [f"{n}.png" for n in range(12)], "class": OUTPUTS * 4}
     save_images(folder / "test.npy", drawn_images(12, size), pd.DataFrame(rows))
     export(folder)
@@ -116,12 +116,12 @@ def converted(resnet):
 )
 def test_keras_source_computes_the_nets_logits(architecture, size, tmp_path):
     net, description = random_net(architecture, size)
-    conversion.export_keras_source(net, description, tmp_path / "source.onnx")
+    onnx_export.export_keras_source(net, description, tmp_path / "source.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "source.onnx")
     pixels = drawn_images(3, size)
-    inputs = nets.normalise(torch.from_numpy(pixels)).numpy()
-    logits = [session.run(None, {conversion.INPUT: image[None]})[0].ravel() for image in inputs]
-    np.testing.assert_allclose(logits, conversion.torch_logits(net, pixels), atol=1e-4)
+    inputs = torch_nets.normalise(torch.from_numpy(pixels)).numpy()
+    logits = [session.run(None, {onnx_export.INPUT: image[None]})[0].ravel() for image in inputs]
+    np.testing.assert_allclose(logits, onnx_export.torch_logits(net, pixels), atol=1e-4)
 
 
 def test_keras_source_keeps_batch_norm_apart(resnet):
@@ -133,8 +133,8 @@ def test_keras_source_keeps_batch_norm_apart(resnet):
 def test_onnx_takes_any_number_of_images_and_names_its_outputs(resnet):
     session = onnxruntime.InferenceSession(resnet / "model.onnx")
     for n in (1, 5):
-        pixels = nets.normalise(torch.from_numpy(drawn_images(n, 64))).numpy()
-        assert session.run(None, {conversion.INPUT: pixels})[0].shape == (n, 3)
+        pixels = torch_nets.normalise(torch.from_numpy(drawn_images(n, 64))).numpy()
+        assert session.run(None, {onnx_export.INPUT: pixels})[0].shape == (n, 3)
     assert OUTPUTS[1] in session.get_modelmeta().custom_metadata_map["net"]
 
 
@@ -161,10 +161,10 @@ def test_export_writes_the_same_bytes_again(resnet):
     ],
 )
 def test_what_cannot_be_converted_is_named(architecture, size, message):
-    net = nets.create(architecture, len(OUTPUTS))
+    net = torch_nets.create(architecture, len(OUTPUTS))
     description = {"architecture": architecture, "image_size": size}
     with pytest.raises(InputError, match=message):
-        conversion.check_convertible(net, description, "model.safetensors")
+        onnx_export.check_convertible(net, description, "model.safetensors")
 
 
 def test_images_of_another_size_are_refused(resnet, tmp_path):

@@ -8,15 +8,15 @@ import pytest
 pd = pytest.importorskip("pandas")
 Image = pytest.importorskip("PIL.Image")
 pytest.importorskip("imagehash")
-from cxr.decoding import image_files  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from draw_phantoms import draw_covid19  # noqa: E402
-from find_duplicates import find_duplicates  # noqa: E402
-from inspect_covid19 import inspect_covid19  # noqa: E402
-from match_metadata import match_metadata, number_of  # noqa: E402
-from match_originals import match_originals, patient_of  # noqa: E402
-from measure_class_leaks import measure_class_leaks  # noqa: E402
-from propose_lateral_views import n_lateral, propose_lateral_views  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.decoding import image_files
+from draw_phantoms import draw_covid19
+from find_duplicates import find_duplicates
+from inspect_covid19 import inspect_covid19
+from match_metadata import match_metadata, number_of
+from match_originals import match_originals, patient_of
+from measure_class_leaks import measure_class_leaks
+from propose_lateral_views import n_lateral, propose_lateral_views
 
 FOLDERS = {"normal": "NORMAL", "viral_pneumonia": "Viral Pneumonia", "covid19": "COVID-19"}
 
@@ -278,7 +278,7 @@ def test_tint_that_tells_the_class_is_measured(database, tmp_path):
 
 def test_no_file_property_is_left_in_the_arrays(database):
     """The same picture stored grey, in colour and with 16 bits is the same array."""
-    from cxr.decoding import read_grey
+    from cxr.data.decoding import read_grey
 
     image = Image.open(database / "NORMAL/NORMAL (1).png").convert("L")
     wide = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)

@@ -12,7 +12,7 @@ Image = pytest.importorskip("PIL.Image")
 ImageOps = pytest.importorskip("PIL.ImageOps")
 pytest.importorskip("kornia_rs")
 imagecodecs = pytest.importorskip("imagecodecs")
-from cxr.decoding import UnreadableImage, decode, read_grey  # noqa: E402
+from cxr.data.decoding import UnreadableImage, decode, read_grey
 
 
 def stored(image, kind="PNG", **options):

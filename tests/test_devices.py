@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 torch = pytest.importorskip("torch")
-from cxr import devices  # noqa: E402
-from cxr.logs import InputError, user_errors  # noqa: E402
+from cxr.cli import InputError, user_errors
+from cxr.nets import devices
 
 CPU = torch.device("cpu")
 CUDA13 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"]

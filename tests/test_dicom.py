@@ -10,10 +10,10 @@ pydicom = pytest.importorskip("pydicom")
 imagecodecs = pytest.importorskip("imagecodecs")
 pytest.importorskip("kornia_rs")
 pytest.importorskip("libjpeg")
-from cxr import dicom  # noqa: E402
-from cxr.dicom import is_dicom, read_dicom  # noqa: E402
-from cxr.pixels import UnreadableImage  # noqa: E402
-from pydicom import uid  # noqa: E402
+from cxr.data import dicom
+from cxr.data.dicom import is_dicom, read_dicom
+from cxr.data.pixels import UnreadableImage
+from pydicom import uid
 
 TRUTH = np.random.default_rng(0).integers(29, 244, (48, 40), dtype=np.uint8)
 TRUTH[0, :2] = 29, 243

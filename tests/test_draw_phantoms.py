@@ -5,11 +5,11 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from cxr.chestxray14 import FINDINGS, LABELS, read_labels
-from cxr.decoding import read_grey
-from cxr.images import cover
-from cxr.logs import InputError
-from cxr.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral
+from cxr.cli import InputError
+from cxr.data.chestxray14 import FINDINGS, LABELS, read_labels
+from cxr.data.decoding import read_grey
+from cxr.data.images import cover
+from cxr.data.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral
 from draw_phantoms import draw_chestxray14, draw_covid19
 from PIL import Image
 

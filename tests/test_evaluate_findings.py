@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from cxr.arrays import save_images  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.nets import create, save_net  # noqa: E402
-from evaluate_findings import evaluate_findings  # noqa: E402
-from torch import nn  # noqa: E402
+import pandas as pd
+from cxr.cli import InputError
+from cxr.data.image_sets import save_images
+from cxr.nets.torch_nets import create, save_net
+from evaluate_findings import evaluate_findings
+from torch import nn
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from cxr import files
+from cxr.cli import InputError
 from cxr.files import read_object, whole, write_whole
-from cxr.logs import InputError
 
 SCRIPTS = Path(__file__).parent.parent / "workflow_scripts"
 WRITE = """

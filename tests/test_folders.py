@@ -5,10 +5,10 @@ import socket
 from collections import Counter
 
 import pytest
-from cxr.folders import is_clutter, walk
+from cxr.data.folders import is_clutter, walk
 
 pytest.importorskip("PIL.Image")
-from cxr.decoding import UnreadableImage, image_files, read_bytes
+from cxr.data.decoding import UnreadableImage, image_files, read_bytes
 
 
 def touch(path):

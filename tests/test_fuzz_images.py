@@ -10,12 +10,12 @@ pytest.importorskip("kornia_rs")
 tifffile = pytest.importorskip("tifffile")
 imagecodecs = pytest.importorskip("imagecodecs")
 pytest.importorskip("imagehash")
-from inspect_covid19 import describe  # noqa: E402
-from mutations import mutations  # noqa: E402
-from PIL import Image  # noqa: E402
-from predict_images import read_batch  # noqa: E402
-from pydicom import uid  # noqa: E402
-from test_dicom import CODES, DEEP, TRUTH, TWELVE, WINDOW, WINDOW_16, file_of, table  # noqa: E402
+from inspect_covid19 import describe
+from mutations import mutations
+from PIL import Image
+from predict_images import read_batch
+from pydicom import uid
+from test_dicom import CODES, DEEP, TRUTH, TWELVE, WINDOW, WINDOW_16, file_of, table
 
 N = 42  # mutations of each file
 

@@ -11,16 +11,16 @@ from mutations import mutations
 np = pytest.importorskip("numpy")
 pd = pytest.importorskip("pandas")
 torch = pytest.importorskip("torch")
-from cxr import chexnet, nets  # noqa: E402
-from cxr.arrays import open_images, read_relevance  # noqa: E402
-from cxr.covid19 import CLASSES, read_image_table  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.metrics import confusion, final_predictions, read_predictions  # noqa: E402
-from predict_images import read_record, read_split, read_temperature  # noqa: E402
-from prepare_covid19 import read_boxes  # noqa: E402
-from split_covid19 import split_covid19  # noqa: E402
-from split_patients import split_patients  # noqa: E402
-from torchvision.models.densenet import DenseNet  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.covid19 import CLASSES, read_image_table
+from cxr.data.image_sets import open_images, read_relevance
+from cxr.evaluation.metrics import confusion, final_predictions, read_predictions
+from cxr.nets import chexnet, torch_nets
+from predict_images import read_record, read_split, read_temperature
+from prepare_covid19 import read_boxes
+from split_covid19 import split_covid19
+from split_patients import split_patients
+from torchvision.models.densenet import DenseNet
 
 SECONDS = 20  # for one damaged file, which takes milliseconds
 
@@ -168,7 +168,7 @@ def tiny(n_outputs=3):
 def tiny_nets(monkeypatch):
     """Every architecture is a DenseNet of some kilobytes, so that damage meets its structure."""
     torch.manual_seed(0)
-    for module in (nets, chexnet):
+    for module in (torch_nets, chexnet):
         monkeypatch.setattr(module, "create", lambda architecture, n_outputs: tiny(n_outputs))
     monkeypatch.setattr(chexnet, "ARCHITECTURES", {tiny().classifier.in_features: "densenet121"})
 
@@ -187,7 +187,7 @@ def finite(net):
 @pytest.mark.parametrize("zip_layout", [False, True], ids=["legacy", "zip"])
 def test_pickled_checkpoints(tmp_path, tiny_nets, zip_layout):
     weights = stored(tiny(1000).state_dict(), zip_layout)
-    survives(tmp_path / "net.pth", weights, 42, lambda p: nets.load_imagenet(p, "x"), finite)
+    survives(tmp_path / "net.pth", weights, 42, lambda p: torch_nets.load_imagenet(p, "x"), finite)
     module = stored({"model": tiny()}, zip_layout)
     survives(tmp_path / "net.pt", module, 56, lambda p: chexnet.load_densenet(p)[0], finite)
 
@@ -203,6 +203,8 @@ def test_a_pickle_that_asks_for_20_gb_is_refused(tmp_path, tiny_nets):
 
 def test_own_checkpoints(tmp_path, tiny_nets):
     description = {"architecture": "densenet121", "outputs": list(CLASSES), "image_size": 32}
-    nets.save_net(tmp_path / "net.safetensors", tiny(), description)
+    torch_nets.save_net(tmp_path / "net.safetensors", tiny(), description)
     content = (tmp_path / "net.safetensors").read_bytes()
-    survives(tmp_path / "net.safetensors", content, 105, lambda p: nets.load_net(p)[0], finite)
+    survives(
+        tmp_path / "net.safetensors", content, 105, lambda p: torch_nets.load_net(p)[0], finite
+    )

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from cxr.arrays import save_images  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.lrp import METHODS  # noqa: E402
-from cxr.pages import REPORT  # noqa: E402
-from PIL import Image  # noqa: E402
-from small_trainings import CLASSES, save_start  # noqa: E402
-from write_gallery import write_gallery  # noqa: E402
+import pandas as pd
+from cxr.cli import InputError
+from cxr.data.image_sets import save_images
+from cxr.lrp.pytorch import METHODS
+from cxr.pages import REPORT
+from PIL import Image
+from small_trainings import CLASSES, save_start
+from write_gallery import write_gallery
 
 NAMES = ["NORMAL/a (1).png", "Viral/<script>.png", "COVID-19/c.png"]
 

@@ -5,9 +5,9 @@ import pytest
 
 Image = pytest.importorskip("PIL.Image")
 pd = pytest.importorskip("pandas")
-from cxr.images import cover, normalise, to_square  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from prepare_covid19 import check_inside, prepare_covid19, read_boxes  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.images import cover, normalise, to_square
+from prepare_covid19 import check_inside, prepare_covid19, read_boxes
 
 
 @pytest.fixture

@@ -6,23 +6,23 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from check_heatmaps import check_heatmaps  # noqa: E402
-from cxr import lrp  # noqa: E402
-from cxr.arrays import open_by_class, open_images, save_images  # noqa: E402
-from cxr.descriptions import NetError  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.lrp import Explainer, relevance_maps  # noqa: E402
-from cxr.nets import check_differentiable, drop_idle_pooling, load_net  # noqa: E402
-from cxr.prediction import predict_logits  # noqa: E402
-from explain_test_set import explain_test_set  # noqa: E402
-from randomise_weights import randomise_weights  # noqa: E402
-from scipy.stats import spearmanr  # noqa: E402
-from small_trainings import CLASSES, CPU, draw_images, new_net, save_start  # noqa: E402
-from torch import nn  # noqa: E402
-from torchvision.models import DenseNet  # noqa: E402
-from zennit.attribution import Gradient  # noqa: E402
-from zennit.composites import EpsilonPlusFlat  # noqa: E402
+import pandas as pd
+from check_heatmaps import check_heatmaps
+from cxr.cli import InputError
+from cxr.data.image_sets import open_by_class, open_images, save_images
+from cxr.lrp import pytorch
+from cxr.lrp.pytorch import Explainer, relevance_maps
+from cxr.nets.descriptions import NetError
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import check_differentiable, drop_idle_pooling, load_net
+from explain_test_set import explain_test_set
+from randomise_weights import randomise_weights
+from scipy.stats import spearmanr
+from small_trainings import CLASSES, CPU, draw_images, new_net, save_start
+from torch import nn
+from torchvision.models import DenseNet
+from zennit.attribution import Gradient
+from zennit.composites import EpsilonPlusFlat
 
 SIZE = 64
 
@@ -52,7 +52,7 @@ def smooth_images(n, size=SIZE):
     return nn.functional.interpolate(coarse, size=size, mode="bilinear")
 
 
-@pytest.mark.parametrize("method", lrp.METHODS)
+@pytest.mark.parametrize("method", pytorch.METHODS)
 def test_densenet_by_hand(densenet, method):
     images, outputs = smooth_images(2), torch.tensor([0, 2])
     found, logits = Explainer(densenet, method)(images, outputs)
@@ -62,7 +62,7 @@ def test_densenet_by_hand(densenet, method):
         np.testing.assert_allclose(relevance, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", lrp.METHODS)
+@pytest.mark.parametrize("method", pytorch.METHODS)
 def test_squeezenet_by_hand(method):
     """Without padding and batch norm, its methods are the same: Flat at the first convolution."""
     net = new_net("squeezenet1_1").double().eval()
@@ -81,7 +81,7 @@ def test_padding_in_one_direction_makes_no_input_layer():
     layer = nn.Conv2d(3, 4, 3, padding=(0, 1))
     net = nn.Sequential(layer, nn.AdaptiveAvgPool2d(1), nn.Flatten()).double()
     image, output = smooth_images(1, 8), torch.tensor([0])
-    maps = [Explainer(net, method)(image, output)[0] for method in lrp.METHODS]
+    maps = [Explainer(net, method)(image, output)[0] for method in pytorch.METHODS]
     assert not torch.allclose(*maps)
 
 
@@ -122,7 +122,7 @@ def test_rank_correlations_of_zeros():
     edge = np.zeros((28, 28))
     edge[0] = 1  # within the border that is left out
     zero, flat = np.zeros((28, 28)), np.ones((28, 28))
-    found = lrp.rank_correlations(
+    found = pytorch.rank_correlations(
         np.array([some, zero, zero, some, flat, edge]),
         np.array([some, zero, some, zero, flat, zero]),
     )
@@ -273,7 +273,7 @@ def test_an_operation_without_rule_is_an_error(layer, what):
 
 @pytest.mark.parametrize("name", ["relu", "adaptive_avg_pool2d"])
 def test_functional_calls_of_torchvision_are_seen(densenet, monkeypatch, name):
-    monkeypatch.delitem(lrp.RULES, getattr(nn.functional, name))
+    monkeypatch.delitem(pytorch.RULES, getattr(nn.functional, name))
     with pytest.raises(NetError, match=f"function {name}: no LRP rule is known"):
         Explainer(densenet)(smooth_images(1), torch.tensor([0]))
 
@@ -490,7 +490,7 @@ def explained(tmp_path):
     save_images(images, np.array(pixels), rows)
     outputs = [CLASSES.index(name) for name in rows["class"]]
     maps, tables = {}, []
-    for method in lrp.METHODS:
+    for method in pytorch.METHODS:
         found, logits = relevance_maps(load_net(net)[0], pixels, outputs, method, CPU)
         names = [f"{n}_{method}" for n in range(4)]
         maps |= dict(zip(names, found, strict=True))

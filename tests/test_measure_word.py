@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from cxr.arrays import open_by_class, save_images  # noqa: E402
-from cxr.images import draw_word, word_box  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from measure_word import measure_word, shares_on  # noqa: E402
-from PIL import Image  # noqa: E402
-from small_trainings import CLASSES  # noqa: E402
-from torch import nn  # noqa: E402
+import pandas as pd
+from cxr.cli import InputError
+from cxr.data.image_sets import open_by_class, save_images
+from cxr.data.images import draw_word, word_box
+from measure_word import measure_word, shares_on
+from PIL import Image
+from small_trainings import CLASSES
+from torch import nn
 
 SIZE = 64
 PLACE = {"word": "SEDUTO", "position": (0.5, 0.1), "height": 0.1}

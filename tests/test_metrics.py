@@ -5,10 +5,10 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("sklearn")
-from compare_nets import compare_nets  # noqa: E402
-from cxr.covid19 import CLASSES  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.metrics import (  # noqa: E402
+from compare_nets import compare_nets
+from cxr.cli import InputError
+from cxr.data.covid19 import CLASSES
+from cxr.evaluation.metrics import (
     bootstrap_weights,
     class_scores,
     compare_aurocs,
@@ -19,8 +19,8 @@ from cxr.metrics import (  # noqa: E402
     proportion_interval,
     summary,
 )
-from evaluate import evaluate, groups_of  # noqa: E402
-from sklearn.metrics import precision_recall_fscore_support, roc_auc_score  # noqa: E402
+from evaluate import evaluate, groups_of
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 
 TABLE_2 = np.array([[60, 0, 0], [0, 60, 0], [1, 0, 59]])
 

@@ -6,11 +6,11 @@ import hashlib
 import pytest
 
 torch = pytest.importorskip("torch")
-from build_net import build_net  # noqa: E402
-from cxr.chestxray14 import FINDINGS, LABELS  # noqa: E402
-from cxr.covid19 import CLASSES  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.nets import (  # noqa: E402
+from build_net import build_net
+from cxr.cli import InputError
+from cxr.data.chestxray14 import FINDINGS, LABELS
+from cxr.data.covid19 import CLASSES
+from cxr.nets.torch_nets import (
     NetError,
     create,
     freeze_all_but_output_layer,

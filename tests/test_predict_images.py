@@ -13,19 +13,20 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-import predict_images as script  # noqa: E402
-from cxr import conversion, reading  # noqa: E402
-from cxr.arrays import open_by_class, save_images  # noqa: E402
-from cxr.decoding import read_grey  # noqa: E402
-from cxr.images import to_square  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.nets import load_net, save_net  # noqa: E402
-from cxr.prediction import predict_logits  # noqa: E402
-from cxr.provenance import sha256_of  # noqa: E402
-from PIL import Image  # noqa: E402
-from predict_images import predict_images  # noqa: E402
-from small_trainings import CLASSES, CPU, new_net  # noqa: E402
+import pandas as pd
+import predict_images as script
+from cxr.cli import InputError
+from cxr.data import user_images
+from cxr.data.decoding import read_grey
+from cxr.data.image_sets import open_by_class, save_images
+from cxr.data.images import to_square
+from cxr.nets import onnx_export
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net, save_net
+from cxr.provenance import sha256_of
+from PIL import Image
+from predict_images import predict_images
+from small_trainings import CLASSES, CPU, new_net
 
 SIZE = 64
 PATIENT = "Muster^Erika"
@@ -45,7 +46,7 @@ def publish(folder, architecture="resnet18"):
     description = {"architecture": architecture, "outputs": CLASSES, "image_size": SIZE}
     net = new_net(architecture).eval()
     save_net(folder / "model.safetensors", net, description)
-    conversion.export(net, description, folder / "model.onnx")
+    onnx_export.export(net, description, folder / "model.onnx")
     sums = {name: sha256_of(folder / name) for name in ("model.safetensors", "model.onnx")}
     (folder / "model.json").write_text(json.dumps(description | {"sha256": sums}))
     return folder
@@ -181,9 +182,11 @@ def test_a_defect_of_ours_keeps_its_traceback_and_the_other_rows(
     net, tmp_path, monkeypatch, capsys
 ):
     good, bad = save(tmp_path / "good.png"), save(tmp_path / "bad.png", chest(91, 100))
-    doubts = reading.doubts
+    doubts = user_images.doubts
     monkeypatch.setattr(
-        reading, "doubts", lambda grey, pixels: doubts(grey, pixels if grey.height == 90 else None)
+        user_images,
+        "doubts",
+        lambda grey, pixels: doubts(grey, pixels if grey.height == 90 else None),
     )
     rows = run([bad, good], net, tmp_path / "out")
     assert rows[str(bad)]["error"] == "defect of this program: TypeError, see its log"
@@ -374,15 +377,15 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_dicom_is_read_as_the_picture_of_it(tmp_path, variant):
-    expected, *_ = reading.read_radiograph(save(tmp_path / "a.png"), SIZE)
-    pixels, warnings, _ = reading.read_radiograph(VARIANTS[variant](tmp_path / "a.dcm"), SIZE)
+    expected, *_ = user_images.read_radiograph(save(tmp_path / "a.png"), SIZE)
+    pixels, warnings, _ = user_images.read_radiograph(VARIANTS[variant](tmp_path / "a.dcm"), SIZE)
     assert abs(pixels.astype(int) - expected).max() <= 1
     assert warnings == []
 
 
 def test_dicom_without_a_window_is_stretched(tmp_path):
     narrow = chest().astype(np.uint16) + 3000
-    pixels, *_ = reading.read_radiograph(save_dicom(tmp_path / "a.dcm", narrow), 90)
+    pixels, *_ = user_images.read_radiograph(save_dicom(tmp_path / "a.dcm", narrow), 90)
     assert pixels.min() < 10 and pixels.max() > 245
 
 
@@ -400,7 +403,7 @@ def test_dicom_without_a_window_is_stretched(tmp_path):
 )
 def test_warnings_of_dicom(tmp_path, elements, warning):
     path = save_dicom(tmp_path / "a.dcm", wide(chest()), **FULL, **elements)
-    assert reading.read_radiograph(path, SIZE)[1] == ([warning] if warning else [])
+    assert user_images.read_radiograph(path, SIZE)[1] == ([warning] if warning else [])
 
 
 @pytest.mark.parametrize(
@@ -415,7 +418,7 @@ def test_warnings_of_dicom(tmp_path, elements, warning):
 def test_unreadable_dicom(tmp_path, change, message):
     path = save_dicom(tmp_path / "a.dcm", chest(), **change)
     with pytest.raises(InputError, match=message):
-        reading.read_radiograph(path, SIZE)
+        user_images.read_radiograph(path, SIZE)
 
 
 def test_a_picture_named_dicom(tmp_path):
@@ -423,7 +426,7 @@ def test_a_picture_named_dicom(tmp_path):
     path = tmp_path / "a.dcm"
     save(tmp_path / "a.png").rename(path)
     with pytest.raises(InputError, match="no DICOM image"):
-        reading.read_radiograph(path, SIZE)
+        user_images.read_radiograph(path, SIZE)
 
 
 def test_no_patient_data_gets_out(net, tmp_path):
@@ -481,10 +484,10 @@ def test_shared_cases_show_what_they_should():
         content = path.read_bytes()
         if path.name in REFUSED:
             with pytest.raises(InputError, match="without a transfer syntax"):
-                reading.read_content(content, True)
+                user_images.read_content(content, True)
             continue
-        grey, _ = reading.read_content(content, path.suffix == ".dcm")
+        grey, _ = user_images.read_content(content, path.suffix == ".dcm")
         difference = np.asarray(grey).astype(int) - np.asarray(Image.open(truth))
         assert np.abs(difference).mean() < 1, path.name
-    turned, warnings = reading.read_content((CASES / "main_011a_2.jpg").read_bytes(), False)
+    turned, warnings = user_images.read_content((CASES / "main_011a_2.jpg").read_bytes(), False)
     assert turned.size == (128, 120) and warnings == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from cxr import provenance
-from cxr.logs import InputError
+from cxr.cli import InputError
 from cxr.provenance import code_version, packages, read_sidecar, sha256_of, sidecar_of
 from mutations import mutations
 from record import record

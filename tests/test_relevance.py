@@ -10,14 +10,14 @@ import pytest
 
 tf = pytest.importorskip("tensorflow")
 
-from cxr import keras_conversion  # noqa: E402
-from cxr.arrays import save_images  # noqa: E402
-from cxr.heatmaps import colour_limit, draw_heatmap, save_heatmap  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.relevance import PRESETS, relevance_maps  # noqa: E402
-from explain import explain  # noqa: E402
-from innvestigate.analyzer import analyzers  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.image_sets import save_images
+from cxr.lrp.heatmaps import colour_limit, draw_heatmap, save_heatmap
+from cxr.lrp.innvestigate import PRESETS, relevance_maps
+from cxr.nets import keras_nets
+from explain import explain
+from innvestigate.analyzer import analyzers
+from matplotlib.figure import Figure
 
 CHECKED = ("preset_a_flat", "preset_a_flat_conserving")
 OUTPUTS = ["normal", "viral_pneumonia", "covid19"]
@@ -25,7 +25,7 @@ MAKE_NETS = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import torch
-from cxr.conversion import export_keras_source
+from cxr.nets.onnx_export import export_keras_source
 from torchvision.models import DenseNet, ResNet
 from torchvision.models.resnet import BasicBlock
 
@@ -57,8 +57,8 @@ def nets(tmp_path_factory):
     python = Path(os.environ["TORCH_PYTHON"]).absolute()
     subprocess.run([python, "-c", MAKE_NETS, scripts, folder], check=True)
     for name in ("densenet", "resnet"):
-        converted = keras_conversion.convert(folder / f"{name}.onnx")
-        keras_conversion.save_net(folder / f"{name}.h5", *converted)
+        converted = keras_nets.convert(folder / f"{name}.onnx")
+        keras_nets.save_net(folder / f"{name}.h5", *converted)
     return folder
 
 
@@ -79,11 +79,11 @@ def explained(request, nets):
 @pytest.mark.parametrize("method", CHECKED)
 def test_relevance_follows_the_written_out_rules(explained, method):
     path, images, outputs, maps = explained
-    net, _ = keras_conversion.load_net(path)
+    net, _ = keras_nets.load_net(path)
     relevance, logits = maps[method]
     assert relevance.shape == images.shape and relevance.dtype == np.float32
     np.testing.assert_allclose(
-        logits, keras_conversion.keras_logits(net, images)[range(4), outputs], rtol=1e-4, atol=1e-5
+        logits, keras_nets.keras_logits(net, images)[range(4), outputs], rtol=1e-4, atol=1e-5
     )
     for image, output, found in zip(images, outputs, relevance, strict=True):
         expected = written_out_relevance(net, image, output, method)
@@ -155,8 +155,8 @@ def test_explain_takes_the_decision_where_no_class_is_named(nets, tmp_path):
     save_images(tmp_path / "images.npy", drawn_images(2), rows)
     written = tmp_path / "relevance.npz", tmp_path / "heatmaps.csv", tmp_path / "pictures"
     explain(nets / "resnet.h5", tmp_path / "images.npy", *written, CHECKED[1:], threads=1)
-    net, _ = keras_conversion.load_net(nets / "resnet.h5")
-    decided = keras_conversion.keras_logits(net, drawn_images(2)).argmax(axis=1)
+    net, _ = keras_nets.load_net(nets / "resnet.h5")
+    decided = keras_nets.keras_logits(net, drawn_images(2)).argmax(axis=1)
     assert list(pd.read_csv(written[1])["class"]) == [OUTPUTS[n] for n in decided]
 
 
@@ -198,7 +198,7 @@ def written_out_relevance(net, image, output, method):
     passed through and Flat at the first convolution.
     """
     conserving = method == "preset_a_flat_conserving"
-    values = {net.input.name: tf.constant(keras_conversion.normalise(image[None]), tf.float64)}
+    values = {net.input.name: tf.constant(keras_nets.normalise(image[None]), tf.float64)}
     for layer in net.layers[1:]:
         values[layer.output.name] = forward(layer, inputs_of(layer, values))
     logits = values[net.output.name]

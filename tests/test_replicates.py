@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from collect_replicates import collect_replicates, variance_components
-from cxr.covid19 import CLASSES
+from cxr.data.covid19 import CLASSES
 
 
 def shares(values):

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-import small_trainings  # noqa: E402
-from cxr import resume as resume_module  # noqa: E402
-from cxr import training  # noqa: E402
-from cxr.arrays import open_by_class  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.resume import ResumeFile, Stopped, hash_of  # noqa: E402
-from mutations import mutations  # noqa: E402
-from small_trainings import CLASSES, CPU, command, draw_images, save_start  # noqa: E402
+import pandas as pd
+import small_trainings
+from cxr.cli import InputError
+from cxr.data.image_sets import open_by_class
+from cxr.training import loop
+from cxr.training import resume as resume_module
+from cxr.training.resume import ResumeFile, Stopped, hash_of
+from mutations import mutations
+from small_trainings import CLASSES, CPU, command, draw_images, save_start
 
 TIMES = ["seconds", "images_per_second"]
 
@@ -95,7 +95,7 @@ def test_so_do_other_ways_of_training(images, tmp_path, options):
 def test_cached_features_train_to_the_bits_of_the_plain_loop(images, monkeypatch, architecture):
     options = {"trainable": "output_layer", "architecture": architecture}
     cached, rows = train(images, **options)
-    monkeypatch.setattr(training, "output_layer", lambda net: None)  # nothing to cache for
+    monkeypatch.setattr(loop, "output_layer", lambda net: None)  # nothing to cache for
     plain, plain_rows = train(images, **options)
     assert all(torch.equal(cached[name], plain[name]) for name in plain)
     pd.testing.assert_frame_equal(rows, plain_rows, check_exact=True)
@@ -152,7 +152,7 @@ def test_a_resume_on_another_kind_of_device_says_that_bits_differ(
     images, tmp_path, monkeypatch, capsys
 ):
     for name, told in [("NVIDIA A100", False), ("NVIDIA A100", False), ("NVIDIA H100", True)]:
-        monkeypatch.setattr(training, "device_name", lambda device, name=name: name)
+        monkeypatch.setattr(loop, "device_name", lambda device, name=name: name)
         with pytest.raises(Killed), Killing(tmp_path / ".resume", 2) as resume:
             train(images, resume)
         said = "warning: begun on NVIDIA A100, resumed on NVIDIA H100: the result differs"
@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_the_state_saved_before(tmp_path, monkeypatch, capsys
 def test_two_processes_cannot_train_the_same(tmp_path):
     with ResumeFile(tmp_path / ".resume", "key"):
         code = (
-            "from cxr.resume import ResumeFile; import sys\n"
+            "from cxr.training.resume import ResumeFile; import sys\n"
             "with ResumeFile(sys.argv[1], 'key'): pass"
         )
         second = subprocess.run(

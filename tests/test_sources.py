@@ -10,11 +10,11 @@ import pytest
 
 requests = pytest.importorskip("requests")
 kagglehub = pytest.importorskip("kagglehub")
-from cxr.logs import InputError  # noqa: E402
-from cxr.sources import fetch_kaggle  # noqa: E402
-from download import download  # noqa: E402
-from download_covid19 import download_covid19  # noqa: E402
-from PIL import Image  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.sources import fetch_kaggle
+from download import download
+from download_covid19 import download_covid19
+from PIL import Image
 
 FOLDERS = {"normal": "NORMAL", "viral_pneumonia": "Viral Pneumonia", "covid19": "COVID-19"}
 CONTENT = b"an archive" * 1000

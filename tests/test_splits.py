@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 pd = pytest.importorskip("pandas")
-from cxr.logs import InputError  # noqa: E402
-from cxr.splits import (  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.splits import (
     check_no_shared_patient,
     duplicate_groups,
     split_by_patient,

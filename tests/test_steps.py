@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-from cxr import devices, training  # noqa: E402
-from cxr.arrays import open_by_class  # noqa: E402
-from cxr.batches import Pixels  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.nets import output_layer_name  # noqa: E402
-from cxr.steps import GraphedStep, Step, same_bits  # noqa: E402
-from small_trainings import CLASSES, CPU, command, draw_images, new_net, save_start, train  # noqa: E402
-from torch import nn  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.image_sets import open_by_class
+from cxr.nets import devices
+from cxr.nets.inputs import Pixels
+from cxr.nets.torch_nets import output_layer_name
+from cxr.training import loop
+from cxr.training.sgd_step import GraphedStep, Step, same_bits
+from small_trainings import CLASSES, CPU, command, draw_images, new_net, save_start, train
+from torch import nn
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def train_graphed(images, monkeypatch, **faults):
         steps.append(FakeGraph(*arguments, net=net, batch_size=settings.batch_size, **faults))
         return steps[0]
 
-    monkeypatch.setattr(training, "new_step", new_step)
+    monkeypatch.setattr(loop, "new_step", new_step)
     return train_random_net(images), steps[0]
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 pd = pytest.importorskip("pandas")
-from cxr.contents import read_json, read_names, read_rows  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.tables import read_table  # noqa: E402
+from cxr.cli import InputError
+from cxr.contents import read_json, read_names, read_rows
+from cxr.tables import read_table
 
 PLAIN = "image,class,n\na.png,normal,1\nb.png,covid19,2\n"
 

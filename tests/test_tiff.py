@@ -9,8 +9,8 @@ import pytest
 tifffile = pytest.importorskip("tifffile")
 pytest.importorskip("imagecodecs")
 pytest.importorskip("kornia_rs")
-from cxr.decoding import UnreadableImage, decode, grey_of  # noqa: E402
-from PIL import Image  # noqa: E402
+from cxr.data.decoding import UnreadableImage, decode, grey_of
+from PIL import Image
 
 TRUTH = np.random.default_rng(0).integers(29, 244, (48, 40), dtype=np.uint8)
 DEEP = TRUTH.astype(np.uint16) * 257

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-import pandas as pd  # noqa: E402
-from cxr.arrays import open_by_class, open_by_split, save_images  # noqa: E402
-from cxr.batches import batches  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.nets import output_layer_name  # noqa: E402
-from cxr.prediction import accuracy, mean_loss  # noqa: E402
-from cxr.resume import hash_of  # noqa: E402
-from cxr.training import Settings, fit  # noqa: E402
-from small_trainings import CLASSES, CPU, SETTINGS, draw_images, new_net, train  # noqa: E402
+import pandas as pd
+from cxr.cli import InputError
+from cxr.data.image_sets import open_by_class, open_by_split, save_images
+from cxr.nets.inputs import batches
+from cxr.nets.prediction import accuracy, mean_loss
+from cxr.nets.torch_nets import output_layer_name
+from cxr.training.loop import Settings, fit
+from cxr.training.resume import hash_of
+from small_trainings import CLASSES, CPU, SETTINGS, draw_images, new_net, train
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 pytest.importorskip("requests")
-from cxr import transfer
-from cxr.logs import InputError
+from cxr.cli import InputError
+from cxr.data import download
 
 CONTENT = np.random.default_rng(0).bytes(2_000_000)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -94,7 +94,7 @@ def out(tmp_path):
 
 
 def fetch(server, out, **expected):
-    transfer.fetch_url(server.url, out, expected or {"sha256": SHA256}, first_wait=0.01)
+    download.fetch_url(server.url, out, expected or {"sha256": SHA256}, first_wait=0.01)
 
 
 def left_over(out):
@@ -114,14 +114,14 @@ def test_a_cut_connection_goes_on_where_it_was(server, out):
     fetch(server, out)
     assert out.read_bytes() == CONTENT
     assert server.requests[1]["Range"].startswith("bytes=")
-    assert server.sent <= len(CONTENT) + transfer.CHUNK
+    assert server.sent <= len(CONTENT) + download.CHUNK
 
 
 def test_many_cuts_that_each_bring_bytes(server, out):
     server.default = {"cut": 150_000}
     fetch(server, out)
     assert out.read_bytes() == CONTENT
-    assert len(server.requests) > transfer.ATTEMPTS
+    assert len(server.requests) > download.ATTEMPTS
 
 
 def test_a_slow_server(server, out):
@@ -148,7 +148,7 @@ def test_trouble_for_ever(server, out):
     server.default = {"status": 503, "content": b""}
     with pytest.raises(InputError, match=r"HTTP 503 .*, 8 times in a row.*name it as the source's"):
         fetch(server, out)
-    assert len(server.requests) == transfer.ATTEMPTS
+    assert len(server.requests) == download.ATTEMPTS
     assert not out.exists()
 
 
@@ -205,7 +205,7 @@ def test_no_ranges(server, out):
 
 def test_no_sums_no_length_no_etag(server, out):
     server.behaviours = [{"length": False, "etag": ""}]
-    transfer.fetch_url(server.url, out, {}, first_wait=0.01)
+    download.fetch_url(server.url, out, {}, first_wait=0.01)
     assert out.read_bytes() == CONTENT
 
 
@@ -326,5 +326,5 @@ def test_a_disk_that_fills_up(server, out):
 
 def test_no_server(out):
     with pytest.raises(InputError, match=r"the connection broke.*8 times in a row"):
-        transfer.fetch_url("http://127.0.0.1:9/file", out, {}, first_wait=0.001)
+        download.fetch_url("http://127.0.0.1:9/file", out, {}, first_wait=0.001)
     assert os.listdir(out.parent) == [f".{out.name}.partial.lock"]

@@ -5,15 +5,15 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 pytest.importorskip("rapidocr")
-from cxr.covid19 import BOX, read_image_table  # noqa: E402
-from cxr.decoding import read_grey  # noqa: E402
-from cxr.images import cover  # noqa: E402
-from cxr.logs import InputError  # noqa: E402
-from cxr.phantoms import BRIGHTEST, COVID19, draw_frontal  # noqa: E402
-from cxr.words import load_reader, read_words, unite  # noqa: E402
-from find_words import find_words  # noqa: E402
-from PIL import Image, ImageDraw, ImageFont  # noqa: E402
-from plot_words import plot_words  # noqa: E402
+from cxr.cli import InputError
+from cxr.data.covid19 import BOX, read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.images import cover
+from cxr.data.ocr import load_reader, read_words, unite
+from cxr.data.phantoms import BRIGHTEST, COVID19, draw_frontal
+from find_words import find_words
+from PIL import Image, ImageDraw, ImageFont
+from plot_words import plot_words
 
 SIZES = (256, 512, 1024)
 TEXTS = (("SEDUTO", 0.05, 0.04, 0.06), ("R", 0.88, 0.1, 0.08), ("PORTABLE", 0.1, 0.9, 0.04))

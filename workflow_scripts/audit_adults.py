@@ -13,16 +13,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_by_split
-from cxr.audits import plot_intervals, save_audit, span
-from cxr.chestxray14 import NO_FINDING, read_ages
-from cxr.covid19 import read_image_table
-from cxr.devices import take_device
-from cxr.logs import pair, parser, progress, user_errors
-from cxr.metrics import proportion_interval
-from cxr.nets import load_net
-from cxr.overlaps import PRETRAINING, check_pretraining, same_pictures
-from cxr.prediction import predict_logits
+from cxr.cli import pair, parser, progress, user_errors
+from cxr.data.chestxray14 import NO_FINDING, read_ages
+from cxr.data.covid19 import read_image_table
+from cxr.data.image_sets import open_by_split
+from cxr.data.overlaps import PRETRAINING, check_pretraining, same_pictures
+from cxr.evaluation.audits import plot_intervals, save_audit, span
+from cxr.evaluation.metrics import proportion_interval
+from cxr.nets.devices import take_device
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net
 
 ADULT = 18  # years
 COLUMNS = ["net", "decision", "share", "share_low", "share_high", "n"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.audits import plot_intervals, save_audit, span
+from cxr.cli import pair, parser, user_errors
+from cxr.data.overlaps import used_duplicates
+from cxr.evaluation.audits import plot_intervals, save_audit, span
+from cxr.evaluation.metrics import final_predictions, proportion_interval, read_predictions
 from cxr.files import write_table
-from cxr.logs import pair, parser, user_errors
-from cxr.metrics import final_predictions, proportion_interval, read_predictions
-from cxr.overlaps import used_duplicates
 
 PAIRS = ["image", "duplicate", "class", "duplicate_class", "split", "duplicate_split"]
 SCORES = ["net", "images", "accuracy", "accuracy_low", "accuracy_high", "n"]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_all
-from cxr.audits import linear_model, lungs, plot_intervals, save_audit
-from cxr.covid19 import CLASSES, read_image_table
-from cxr.logs import InputError, parser, user_errors
-from cxr.metrics import proportion_interval
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.covid19 import CLASSES, read_image_table
+from cxr.data.image_sets import open_all
+from cxr.evaluation.audits import linear_model, lungs, plot_intervals, save_audit
+from cxr.evaluation.metrics import proportion_interval
 from sklearn.metrics import recall_score
 
 THUMBNAIL, STRIP = 16, 0.05  # pixels; share of the width

@@ -9,11 +9,11 @@ from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
-from cxr.audits import plot_intervals, save_audit
-from cxr.covid19 import read_image_table
-from cxr.logs import parser, user_errors
-from cxr.overlaps import patients_across_splits, read_covid19_patients, used_images
-from cxr.splits import SPLITS
+from cxr.cli import parser, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.overlaps import patients_across_splits, read_covid19_patients, used_images
+from cxr.data.splits import SPLITS
+from cxr.evaluation.audits import plot_intervals, save_audit
 
 
 def audit_patients(chestxray14, covid19, pairs, out):

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_all, usable
-from cxr.audits import plot_intervals, save_audit
-from cxr.logs import parser, progress, user_errors
-from cxr.similarity import correlate, perceptual_hashes
+from cxr.cli import parser, progress, user_errors
+from cxr.data.duplicates import correlate, perceptual_hashes
+from cxr.data.image_sets import open_all, usable
+from cxr.evaluation.audits import plot_intervals, save_audit
 from PIL import Image
 
 COLUMNS = ["image", "class", "chestxray14_image", "hamming_distance", "correlation", "same_picture"]

@@ -2,22 +2,22 @@
 
 Once as they were trained, and once with a new output layer, trained on train images with the same
 part blacked out (a logistic regression of the features below it). Lungs are approximated by a
-central ellipse (cxr/audits.py), not segmented. A net that reads lungs falls to chance without them;
-images whose class a new output layer tells without lungs show it by something else.
+central ellipse, not segmented. A net that reads lungs falls to chance without them; if a new output layer
+predicts the class without lungs, something else in the image shows it.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_by_class
-from cxr.audits import linear_model, lungs, plot_intervals, save_audit
-from cxr.batches import CachedFeatures
-from cxr.devices import take_device
-from cxr.logs import pair, parser, progress, user_errors
-from cxr.metrics import proportion_interval
-from cxr.nets import load_net
-from cxr.prediction import EVALUATION_BATCH, predict_logits
+from cxr.cli import pair, parser, progress, user_errors
+from cxr.data.image_sets import open_by_class
+from cxr.evaluation.audits import linear_model, lungs, plot_intervals, save_audit
+from cxr.evaluation.metrics import proportion_interval
+from cxr.nets.devices import take_device
+from cxr.nets.inputs import CachedFeatures
+from cxr.nets.prediction import EVALUATION_BATCH, predict_logits
+from cxr.nets.torch_nets import load_net
 
 COLUMNS = ["net", "region", "output_layer", "accuracy", "accuracy_low", "accuracy_high", "n"]
 

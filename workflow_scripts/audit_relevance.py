@@ -1,18 +1,18 @@
 """Audit: how much of the relevance that speaks for a decision lies inside the lungs?
 
-Lungs are an ellipse in the middle (cxr/audits.py), no segmentation. The share that they have of the
-image's area is what relevance spread at random would have inside.
+Lungs are approximated by a central ellipse, not segmented. Relevance that is spread at random has
+the ellipse's share of the image's area inside.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import read_relevance
-from cxr.audits import lungs, plot_intervals, save_audit
-from cxr.covid19 import CLASSES, read_image_table
-from cxr.logs import InputError, parser, user_errors
-from cxr.metrics import BOOTSTRAP_SAMPLES, interval
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.covid19 import CLASSES, read_image_table
+from cxr.data.image_sets import read_relevance
+from cxr.evaluation.audits import lungs, plot_intervals, save_audit
+from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
 
 COLUMNS = ["decision", "share_inside", "share_low", "share_high", "n"]
 

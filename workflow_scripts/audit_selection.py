@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.audits import plot_intervals, save_audit
-from cxr.covid19 import read_image_table
-from cxr.logs import pair, parser, user_errors
-from cxr.overlaps import PRETRAINING, check_pretraining, same_pictures
+from cxr.cli import pair, parser, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.overlaps import PRETRAINING, check_pretraining, same_pictures
+from cxr.evaluation.audits import plot_intervals, save_audit
 from cxr.tables import read_table
 
 COLUMNS = ["net", "phase", "kept_epoch", "epochs", "val_loss", "chosen_by"]

@@ -8,11 +8,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pandas as pd
-from cxr.audits import save_audit
-from cxr.covid19 import CLASSES, read_image_table
+from cxr.cli import parser, user_errors
+from cxr.data.covid19 import CLASSES, read_image_table
+from cxr.data.overlaps import used_images
+from cxr.evaluation.audits import save_audit
 from cxr.figures import save_figure
-from cxr.logs import parser, user_errors
-from cxr.overlaps import used_images
 from matplotlib import pyplot as plt
 from scipy.stats.contingency import association
 

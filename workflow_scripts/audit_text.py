@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.audits import plot_intervals, save_audit, span
-from cxr.covid19 import CLASSES, read_image_table
-from cxr.logs import InputError, pair, parser, user_errors
-from cxr.metrics import BOOTSTRAP_SAMPLES, final_predictions, interval, read_predictions
+from cxr.cli import InputError, pair, parser, user_errors
+from cxr.data.covid19 import CLASSES, read_image_table
+from cxr.evaluation.audits import plot_intervals, save_audit, span
+from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, final_predictions, interval, read_predictions
 
 COLUMNS = ["net", "images_with_text", "changed_decisions", "change", "change_low", "change_high"]
 

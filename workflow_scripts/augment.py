@@ -8,10 +8,10 @@ OUT.csv: image, class, variant, rotation_degrees, shift_x, shift_y, flipped.
 from pathlib import Path
 
 import pandas as pd
-from cxr.arrays import image_writer, open_images
-from cxr.augmentation import apply_variants, draw_variants
+from cxr.cli import InputError, pair, parser, progress, user_errors
+from cxr.data.augmentation import apply_variants, draw_variants
+from cxr.data.image_sets import image_writer, open_images
 from cxr.files import write_table
-from cxr.logs import InputError, pair, parser, progress, user_errors
 
 
 def augment(images, out, rotations, translations, limits, include_original, fill, seed):

@@ -8,8 +8,8 @@ neurons named by --keep, which keep their weights and bias (section 3.2 of the p
 from pathlib import Path
 
 import torch
-from cxr.logs import pair, parser, user_errors
-from cxr.nets import create, keep_output_neurons, load_imagenet, load_net, save_net
+from cxr.cli import pair, parser, user_errors
+from cxr.nets.torch_nets import create, keep_output_neurons, load_imagenet, load_net, save_net
 
 
 def build_net(architecture, outputs, image_size, seed, out, start=None, keep=None):

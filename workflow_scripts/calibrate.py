@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_by_class
-from cxr.devices import take_device
+from cxr.cli import parser, user_errors
+from cxr.data.image_sets import open_by_class
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
-from cxr.nets import load_net
-from cxr.prediction import mean_loss, predict_logits
+from cxr.nets.devices import take_device
+from cxr.nets.prediction import mean_loss, predict_logits
+from cxr.nets.torch_nets import load_net
 from matplotlib import pyplot as plt
 from scipy.optimize import minimize_scalar
 from scipy.special import expit

@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 import pandas as pd
-from cxr.arrays import open_images
+from cxr.cli import InputError, add_threads, parser, user_errors
+from cxr.data.image_sets import open_images
 from cxr.files import write_table
-from cxr.keras_conversion import keras_logits, load_net, use_threads
-from cxr.logs import InputError, add_threads, parser, user_errors
+from cxr.nets.keras_nets import keras_logits, load_net, use_threads
 from cxr.tables import read_table
 
 REFERENCE = "torch"

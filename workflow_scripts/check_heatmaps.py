@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cxr.arrays import open_images, read_relevance
-from cxr.devices import take_device
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.image_sets import open_images, read_relevance
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
-from cxr.lrp import METHODS, rank_correlations, relevance_maps
-from cxr.nets import load_net
+from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
+from cxr.nets.devices import take_device
+from cxr.nets.torch_nets import load_net
 from cxr.tables import read_table
 
 

@@ -6,9 +6,9 @@ With --strict, a failed audit stops the step.
 from pathlib import Path
 
 import pandas as pd
-from cxr.audits import GATES
+from cxr.cli import InputError, parser, user_errors
+from cxr.evaluation.audits import GATES
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
 from cxr.tables import read_table
 
 

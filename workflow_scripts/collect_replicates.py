@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cxr.cli import parser, user_errors
+from cxr.evaluation.metrics import final_predictions, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
-from cxr.metrics import final_predictions, read_predictions
 from matplotlib import pyplot as plt
 from sklearn.metrics import roc_auc_score
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from cxr.cli import InputError, pair, parser, user_errors
+from cxr.evaluation.metrics import compare_aurocs, final_predictions, read_predictions
 from cxr.files import write_table
-from cxr.logs import InputError, pair, parser, user_errors
-from cxr.metrics import compare_aurocs, final_predictions, read_predictions
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 

@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from cxr.chestxray14 import NO_FINDING
+from cxr.cli import pair, parser, user_errors
+from cxr.data.chestxray14 import NO_FINDING
 from cxr.files import write_table
-from cxr.logs import pair, parser, user_errors
 from cxr.tables import read_table
 
 SCORES = ["class", "f1", "recall", "precision"]

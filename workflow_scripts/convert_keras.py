@@ -6,8 +6,8 @@ normalised as for ONNX, and returns logits; check_conversion compares the two.
 
 from pathlib import Path
 
-from cxr.keras_conversion import convert, save_net
-from cxr.logs import InputError, parser, user_errors
+from cxr.cli import InputError, parser, user_errors
+from cxr.nets.keras_nets import convert, save_net
 
 
 def convert_keras(keras_source, model):

@@ -4,16 +4,16 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import CLASSES, read_image_table
-from cxr.files import write_table
-from cxr.logs import parser, user_errors
-from cxr.overlaps import (
+from cxr.cli import parser, user_errors
+from cxr.data.covid19 import CLASSES, read_image_table
+from cxr.data.overlaps import (
     patients_across_splits,
     read_covid19_patients,
     used_duplicates,
     used_images,
 )
-from cxr.splits import SPLITS
+from cxr.data.splits import SPLITS
+from cxr.files import write_table
 
 OTHER_DATA = "the sources hold other images than the paper's"
 AUGMENTED = {

@@ -7,9 +7,9 @@ beside the output.
 
 from pathlib import Path
 
-from cxr.logs import InputError, parser, user_errors
-from cxr.sources import check_file, link_local
-from cxr.transfer import fetch_url
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.download import fetch_url
+from cxr.data.sources import check_file, link_local
 
 
 def download(out, url=None, local=None, **expected):

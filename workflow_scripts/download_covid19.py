@@ -11,12 +11,12 @@ from collections import Counter
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import CLASSES
-from cxr.decoding import image_files, print_passed
+from cxr.cli import InputError, pair, parser, progress, user_errors
+from cxr.data.covid19 import CLASSES
+from cxr.data.decoding import image_files, print_passed
+from cxr.data.folders import is_clutter
+from cxr.data.sources import fetch_kaggle, file_sum, link_local, unpack_zip
 from cxr.files import write_table
-from cxr.folders import is_clutter
-from cxr.logs import InputError, pair, parser, progress, user_errors
-from cxr.sources import fetch_kaggle, file_sum, link_local, unpack_zip
 
 
 def download_covid19(folder, manifest, classes, local=None, kaggle=None):

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.chestxray14 import FINDINGS, NO_FINDING
+from cxr.cli import InputError, parser, progress, user_errors
+from cxr.data.chestxray14 import FINDINGS, NO_FINDING
+from cxr.data.phantoms import COVID19, MARKS, draw_frontal, draw_lateral
 from cxr.files import whole, write_table, write_whole
-from cxr.logs import InputError, parser, progress, user_errors
-from cxr.phantoms import COVID19, MARKS, draw_frontal, draw_lateral
 from PIL import Image, ImageDraw, ImageFont
 
 HEADER = (  # of Data_Entry_2017_v2020.csv: commas inside brackets make 9 names of 11 columns

@@ -8,11 +8,11 @@ and --duplicates, the bootstrap samples images of a patient, and duplicates, tog
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import read_image_table
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.splits import duplicate_groups
+from cxr.evaluation.metrics import confusion, final_predictions, metrics, read_predictions, summary
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
-from cxr.metrics import confusion, final_predictions, metrics, read_predictions, summary
-from cxr.splits import duplicate_groups
 
 
 def evaluate(

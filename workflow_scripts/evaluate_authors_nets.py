@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_by_class
-from cxr.chexnet import load_densenet
-from cxr.covid19 import CLASSES
-from cxr.devices import take_device
+from cxr.cli import InputError, parser, progress, user_errors
+from cxr.data.covid19 import CLASSES
+from cxr.data.image_sets import open_by_class
+from cxr.evaluation.metrics import proportion_interval
 from cxr.files import write_table
-from cxr.logs import InputError, parser, progress, user_errors
-from cxr.metrics import proportion_interval
-from cxr.prediction import predict_logits
+from cxr.nets.chexnet import load_densenet
+from cxr.nets.devices import take_device
+from cxr.nets.prediction import predict_logits
 
 
 def evaluate_authors_nets(checkpoints, images, out):

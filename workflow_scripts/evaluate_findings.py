@@ -1,20 +1,20 @@
 """AUROC per finding of a net on ChestX-ray14's test images.
 
-With --min-mean-auroc, a lower mean over the findings (without No Finding) stops the step: weights that
-were loaded under wrong names, or into the wrong layers, give a net that runs but has learnt nothing
-(mean AUROC near 0.5).
+With --min-mean-auroc, a lower mean over the findings (without No Finding) stops the step: weights
+that were loaded under wrong names, or into the wrong layers, give a net that runs but has learnt
+nothing (mean AUROC near 0.5).
 """
 
 from pathlib import Path
 
 import pandas as pd
-from cxr.arrays import open_by_split
-from cxr.chestxray14 import NO_FINDING
-from cxr.devices import take_device
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.chestxray14 import NO_FINDING
+from cxr.data.image_sets import open_by_split
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
-from cxr.nets import load_net
-from cxr.prediction import predict_logits
+from cxr.nets.devices import take_device
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net
 from sklearn.metrics import roc_auc_score
 
 

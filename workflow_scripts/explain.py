@@ -18,12 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_images
+from cxr.cli import InputError, add_threads, parser, user_errors
+from cxr.data.image_sets import open_images
 from cxr.files import whole, write_table
-from cxr.heatmaps import conservation_error, save_heatmap
-from cxr.keras_conversion import keras_logits, load_net, read_description
-from cxr.logs import InputError, add_threads, parser, user_errors
-from cxr.relevance import METHODS, relevance_maps
+from cxr.lrp.heatmaps import conservation_error, save_heatmap
+from cxr.lrp.innvestigate import METHODS, relevance_maps
+from cxr.nets.keras_nets import keras_logits, load_net, read_description
 
 
 def explain(model, images, relevance, table, pictures, methods, threads):

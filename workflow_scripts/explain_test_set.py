@@ -11,14 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_by_class, open_images
-from cxr.devices import take_device
+from cxr.cli import parser, user_errors
+from cxr.data.image_sets import open_by_class, open_images
 from cxr.files import whole, write_table
-from cxr.heatmaps import conservation_error
-from cxr.logs import parser, user_errors
-from cxr.lrp import METHODS, relevance_maps
-from cxr.nets import load_net
-from cxr.prediction import predict_logits
+from cxr.lrp.heatmaps import conservation_error
+from cxr.lrp.pytorch import METHODS, relevance_maps
+from cxr.nets.devices import take_device
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net
 
 
 def explain_test_set(net, images, method, relevance, table):

@@ -12,17 +12,17 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from cxr.arrays import open_images
-from cxr.conversion import (
+from cxr.cli import InputError, add_threads, parser, user_errors
+from cxr.data.image_sets import open_images
+from cxr.files import write_table
+from cxr.nets.onnx_export import (
     check_convertible,
     export,
     export_keras_source,
     onnxruntime_logits,
     torch_logits,
 )
-from cxr.files import write_table
-from cxr.logs import InputError, add_threads, parser, user_errors
-from cxr.nets import load_net
+from cxr.nets.torch_nets import load_net
 
 
 def export_onnx(net, images, onnx, keras_source, logits, threads):

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.covid19 import read_image_table
-from cxr.decoding import read_grey
+from cxr.cli import parser, progress, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.duplicates import correlate
 from cxr.files import write_table
-from cxr.logs import parser, progress, user_errors
-from cxr.similarity import correlate
 
 
 def find_duplicates(folder, manifest, hamming_distance, correlation, out):

@@ -7,11 +7,11 @@ Writes a row per box: image, x0, y0, x1, y1 (pixels of the stored image, end exc
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import read_image_table
-from cxr.decoding import read_grey
+from cxr.cli import add_threads, parser, progress, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.ocr import Word, load_reader, read_words
 from cxr.files import write_table
-from cxr.logs import add_threads, parser, progress, user_errors
-from cxr.words import Word, load_reader, read_words
 
 
 def find_words(folder, split, out, threads):

@@ -20,11 +20,11 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pandas as pd
-from cxr.covid19 import read_image_table
-from cxr.decoding import check_unreadable, decode, grey_of, print_warnings, read_bytes
+from cxr.cli import InputError, add_threads, pair, parser, progress, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.decoding import check_unreadable, decode, grey_of, print_warnings, read_bytes
+from cxr.data.pixels import reason_of
 from cxr.files import write_table
-from cxr.logs import InputError, add_threads, pair, parser, progress, user_errors
-from cxr.pixels import reason_of
 
 
 def inspect_covid19(folder, images, max_unreadable, out, threads, expected=()):

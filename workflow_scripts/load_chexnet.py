@@ -6,10 +6,10 @@ allows only the classes of a DenseNet.
 
 from pathlib import Path
 
-from cxr import chexnet
-from cxr.descriptions import write_record
-from cxr.logs import parser, user_errors
-from cxr.nets import save_net
+from cxr.cli import parser, user_errors
+from cxr.nets import chexnet
+from cxr.nets.descriptions import write_record
+from cxr.nets.torch_nets import save_net
 
 
 def load_chexnet(checkpoint, outputs, image_size, out):

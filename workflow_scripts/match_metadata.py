@@ -15,10 +15,10 @@ import sys
 from pathlib import Path
 
 import pandas as pd
+from cxr.cli import parser, user_errors
 from cxr.contents import LOCK, is_lock
-from cxr.covid19 import read_image_table
+from cxr.data.covid19 import read_image_table
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
 from cxr.tables import is_missing, read_table
 
 COLUMNS = ["patientid", "view", "modality", "url"]

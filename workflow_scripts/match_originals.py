@@ -20,12 +20,12 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pandas as pd
-from cxr.covid19 import read_image_table
-from cxr.decoding import image_files, print_passed, read_grey
+from cxr.cli import InputError, add_threads, parser, progress, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.decoding import image_files, print_passed, read_grey
+from cxr.data.duplicates import correlate
+from cxr.data.pixels import reason_of
 from cxr.files import write_table
-from cxr.logs import InputError, add_threads, parser, progress, user_errors
-from cxr.pixels import reason_of
-from cxr.similarity import correlate
 
 PATIENT = re.compile(r"(person\d+)_|(.+-\d+)-\d+$|(\d{8})_\d+$")
 

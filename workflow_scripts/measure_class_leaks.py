@@ -9,9 +9,9 @@ are not covered here.
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import CLASSES, read_image_table
+from cxr.cli import parser, user_errors
+from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
 from scipy.stats.contingency import association
 
 TINTED = 1  # grey values between an image's red, green and blue, on average

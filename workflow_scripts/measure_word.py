@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import open_by_class
-from cxr.audits import plot_intervals
-from cxr.devices import take_device
+from cxr.cli import InputError, pair, parser, progress, user_errors
+from cxr.data.image_sets import open_by_class
+from cxr.data.images import draw_word, word_box
+from cxr.evaluation.audits import plot_intervals
+from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
 from cxr.files import write_table
-from cxr.images import draw_word, word_box
-from cxr.logs import InputError, pair, parser, progress, user_errors
-from cxr.lrp import relevance_maps
-from cxr.metrics import BOOTSTRAP_SAMPLES, interval
-from cxr.nets import load_net
-from cxr.prediction import predict_logits
+from cxr.lrp.pytorch import relevance_maps
+from cxr.nets.devices import take_device
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net
 from PIL import Image
 
 METHOD = "preset_a_flat_conserving"

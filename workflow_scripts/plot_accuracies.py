@@ -8,10 +8,10 @@ best_epoch (of the phase), version, accuracy with its exact 95 % interval, n.
 from pathlib import Path
 
 import pandas as pd
+from cxr.cli import parser, user_errors
+from cxr.evaluation.metrics import proportion_interval, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
-from cxr.metrics import proportion_interval, read_predictions
 from cxr.tables import read_table
 from matplotlib import pyplot as plt
 

@@ -7,11 +7,11 @@ pairs are shown.
 from pathlib import Path
 
 import numpy as np
-from cxr.covid19 import read_image_table
-from cxr.decoding import read_grey
+from cxr.cli import parser, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.images import to_square
 from cxr.figures import contact_sheet
-from cxr.images import to_square
-from cxr.logs import parser, user_errors
 
 SHOWN_SIZE, COLUMNS = 200, 4
 

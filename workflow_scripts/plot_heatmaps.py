@@ -7,11 +7,11 @@ image; for figure 4 also those before the word was added.
 from pathlib import Path
 
 import numpy as np
-from cxr.arrays import open_images, read_relevance
+from cxr.cli import parser, user_errors
+from cxr.data.image_sets import open_images, read_relevance
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.heatmaps import draw_heatmap
-from cxr.logs import parser, user_errors
+from cxr.lrp.heatmaps import draw_heatmap
 from cxr.tables import read_table
 from matplotlib import pyplot as plt
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pandas as pd
+from cxr.cli import parser, user_errors
 from cxr.figures import save_figure
-from cxr.logs import parser, user_errors
 from cxr.tables import read_table
 from matplotlib import pyplot as plt
 

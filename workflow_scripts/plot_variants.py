@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from cxr.arrays import open_images
+from cxr.cli import parser, user_errors
+from cxr.data.image_sets import open_images
 from cxr.figures import contact_sheet
-from cxr.logs import parser, user_errors
 
 COLUMNS = 8
 

@@ -7,11 +7,11 @@ in the order of the split.
 from pathlib import Path
 
 import numpy as np
-from cxr.covid19 import BOX, read_image_table
-from cxr.decoding import read_grey
+from cxr.cli import parser, user_errors
+from cxr.data.covid19 import BOX, read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.images import cover, to_square
 from cxr.figures import contact_sheet
-from cxr.images import cover, to_square
-from cxr.logs import parser, user_errors
 from PIL import Image, ImageDraw
 
 SHOWN_SIZE, COLUMNS = 240, 8

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cxr.arrays import open_by_class
-from cxr.covid19 import CLASSES
-from cxr.devices import take_device
+from cxr.cli import parser, progress, user_errors
+from cxr.data.covid19 import CLASSES
+from cxr.data.image_sets import open_by_class
 from cxr.files import write_table
-from cxr.logs import parser, progress, user_errors
-from cxr.nets import load_net
-from cxr.prediction import predict_logits
+from cxr.nets.devices import take_device
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net
 
 
 def predict(checkpoints, edited, unedited, out):

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cxr.arrays import open_by_class, open_images
+from cxr.cli import parser, user_errors
+from cxr.data.image_sets import open_by_class, open_images
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
-from cxr.nets import load_net
-from cxr.prediction import predict_logits
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net
 
 
 def predict_figure_images(net, images, out):

@@ -28,13 +28,13 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
+from cxr.cli import InputError, parser, progress, user_errors
 from cxr.contents import read_json, read_records
+from cxr.data.images import normalise
+from cxr.data.pixels import reason_of
+from cxr.data.user_images import find_images, read_radiograph
 from cxr.files import whole
-from cxr.images import normalise
-from cxr.logs import InputError, parser, progress, user_errors
-from cxr.pixels import reason_of
 from cxr.provenance import sha256_of
-from cxr.reading import find_images, read_radiograph
 
 NOTE = "Research only, not a medical device."
 METHOD = "preset_a_flat_conserving"
@@ -142,8 +142,8 @@ class TorchNet:
 
     def __init__(self, path):
         import torch
-        from cxr.devices import take_device
-        from cxr.nets import load_net
+        from cxr.nets.devices import take_device
+        from cxr.nets.torch_nets import load_net
 
         self.device = take_device()
         self.net, _ = load_net(path)
@@ -152,14 +152,14 @@ class TorchNet:
     def logits(self, pixels):
         """Logits, float32 (n, outputs), of uint8 (n, size, size)."""
         import torch
-        from cxr.batches import network_input, to_device
+        from cxr.nets.inputs import network_input, to_device
 
         with torch.no_grad():
             return self.net(network_input(to_device(pixels, self.device))).cpu().numpy()
 
     def relevance(self, pixels, outputs):
         """Relevance (n, size, size) of one output, int (n,), for uint8 (n, size, size)."""
-        from cxr.lrp import relevance_maps
+        from cxr.lrp.pytorch import relevance_maps
 
         return relevance_maps(self.net, pixels, outputs, METHOD, self.device)[0]
 
@@ -226,7 +226,7 @@ def draw_heatmaps(rows, pixels, model, outputs, out, names):
 
     names: of heatmaps so far, to which the new ones are added.
     """
-    from cxr.heatmaps import save_heatmap
+    from cxr.lrp.heatmaps import save_heatmap
 
     decisions = np.array([outputs.index(row["decision"]) for row in rows])
     try:

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import image_writer
-from cxr.chestxray14 import read_labels
-from cxr.decoding import check_unreadable, decode, grey_of, print_warnings
+from cxr.cli import InputError, parser, progress, user_errors
+from cxr.data.chestxray14 import read_labels
+from cxr.data.decoding import check_unreadable, decode, grey_of, print_warnings
+from cxr.data.folders import is_clutter
+from cxr.data.image_sets import image_writer
+from cxr.data.images import to_square
+from cxr.data.pixels import reason_of
 from cxr.files import write_table
-from cxr.folders import is_clutter
-from cxr.images import to_square
-from cxr.logs import InputError, parser, progress, user_errors
-from cxr.pixels import reason_of
 from isal import igzip, isal_zlib
 
 

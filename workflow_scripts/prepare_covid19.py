@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import save_images
-from cxr.covid19 import BOX, read_image_table
-from cxr.decoding import read_grey
+from cxr.cli import InputError, parser, progress, user_errors
+from cxr.data.covid19 import BOX, read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.image_sets import save_images
+from cxr.data.images import cover, to_square
 from cxr.files import write_table
-from cxr.images import cover, to_square
-from cxr.logs import InputError, parser, progress, user_errors
 
 
 def prepare_covid19(

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.covid19 import read_image_table
-from cxr.decoding import read_grey
+from cxr.cli import parser, progress, user_errors
+from cxr.data.covid19 import read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.images import to_square
 from cxr.figures import contact_sheet
 from cxr.files import write_table
-from cxr.images import to_square
-from cxr.logs import parser, progress, user_errors
 from PIL import Image
 
 COMPARED_SIZE, LARGEST_SHIFT = 32, 4  # pixels

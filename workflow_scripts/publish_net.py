@@ -9,10 +9,10 @@ import json
 import shutil
 from pathlib import Path
 
-from cxr.descriptions import read_description
+from cxr.cli import parser, user_errors
+from cxr.data.images import IMAGENET_MEAN, IMAGENET_STD
 from cxr.files import whole, write_whole
-from cxr.images import IMAGENET_MEAN, IMAGENET_STD
-from cxr.logs import parser, user_errors
+from cxr.nets.descriptions import read_description
 from cxr.tables import read_table
 
 

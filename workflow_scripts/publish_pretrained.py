@@ -8,9 +8,9 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
-from cxr.descriptions import read_description, write_record
+from cxr.cli import parser, user_errors
 from cxr.files import whole, write_table
-from cxr.logs import parser, user_errors
+from cxr.nets.descriptions import read_description, write_record
 from cxr.tables import read_table
 
 

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from cxr.arrays import open_images
-from cxr.batches import batches, network_input, to_device
-from cxr.devices import take_device
+from cxr.cli import parser, user_errors
+from cxr.data.image_sets import open_images
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
-from cxr.lrp import METHODS, rank_correlations, relevance_maps
-from cxr.nets import create, load_net, output_layer
+from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
+from cxr.nets.devices import take_device
+from cxr.nets.inputs import batches, network_input, to_device
+from cxr.nets.torch_nets import create, load_net, output_layer
 from matplotlib import pyplot as plt
 
 TITLES = {"preset_a_flat": "as shipped", "preset_a_flat_conserving": "conserving"}

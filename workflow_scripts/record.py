@@ -24,8 +24,8 @@ from functools import partial
 from pathlib import Path
 
 from cxr import provenance
+from cxr.cli import user_errors
 from cxr.files import write_whole
-from cxr.logs import user_errors
 from cxr.provenance import now, sha256_of, sidecar_of, state_of
 
 PATIENCE = 2.0 * provenance.TIMEOUT + 5.0  # seconds for commands that hang, after the step

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.arrays import save_images
-from cxr.covid19 import BOX, read_image_table
-from cxr.decoding import read_grey
-from cxr.images import cover, draw_word, to_square
-from cxr.logs import InputError, parser, user_errors
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.covid19 import BOX, read_image_table
+from cxr.data.decoding import read_grey
+from cxr.data.image_sets import save_images
+from cxr.data.images import cover, draw_word, to_square
 
 
 def select_figure_images(folder, split, text_boxes, size, word, position, height, out):

@@ -9,10 +9,10 @@ of a patient).
 from pathlib import Path
 
 import numpy as np
-from cxr.covid19 import CLASSES, read_image_table
+from cxr.cli import InputError, parser, user_errors
+from cxr.data.covid19 import CLASSES, read_image_table
+from cxr.data.splits import duplicate_groups, split_groups
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
-from cxr.splits import duplicate_groups, split_groups
 
 
 def split_covid19(

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.chestxray14 import read_labels
+from cxr.cli import InputError, parser, user_errors
 from cxr.contents import read_names
+from cxr.data.chestxray14 import read_labels
+from cxr.data.splits import SPLITS, check_no_shared_patient, split_by_patient
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
-from cxr.splits import SPLITS, check_no_shared_patient, split_by_patient
 
 
 def split_patients(labels, out, seed, fractions=(0.7, 0.1, 0.2), lists=None):

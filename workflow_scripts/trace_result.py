@@ -9,7 +9,7 @@ import signal
 import sys
 from pathlib import Path
 
-from cxr.logs import InputError, parser, user_errors
+from cxr.cli import InputError, parser, user_errors
 from cxr.provenance import FOLDER, read_sidecars, sha256_of, step_of
 
 

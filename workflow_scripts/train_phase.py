@@ -14,13 +14,13 @@ import os
 from pathlib import Path
 
 import pandas as pd
-from cxr.arrays import open_by_class, open_by_split
-from cxr.devices import memory_errors, take_device
+from cxr.cli import parser, user_errors
+from cxr.data.image_sets import open_by_class, open_by_split
 from cxr.files import write_table
-from cxr.logs import parser, user_errors
-from cxr.nets import load_net, save_net
-from cxr.resume import ResumeFile, code_hash, hash_of
-from cxr.training import Settings, fit
+from cxr.nets.devices import memory_errors, take_device
+from cxr.nets.torch_nets import load_net, save_net
+from cxr.training.loop import Settings, fit
+from cxr.training.resume import ResumeFile, code_hash, hash_of
 from tensorboardX import SummaryWriter
 
 

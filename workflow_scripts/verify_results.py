@@ -9,7 +9,7 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cxr.logs import InputError, parser, progress, user_errors
+from cxr.cli import InputError, parser, progress, user_errors
 from cxr.provenance import FOLDER, read_sidecars, sha256_of
 
 RESULTS = Path("results")

@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from cxr.cli import InputError, parser, user_errors
 from cxr.files import write_table
-from cxr.logs import InputError, parser, user_errors
 from cxr.pages import add_page, write_page
 from cxr.tables import read_table
 

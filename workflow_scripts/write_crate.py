@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pandas as pd
+from cxr.cli import parser, user_errors
 from cxr.files import write_table, write_whole
-from cxr.logs import parser, user_errors
 from cxr.provenance import read_sidecars, step_of
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.file import File

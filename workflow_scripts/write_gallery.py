@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from cxr.arrays import open_images
-from cxr.devices import take_device
-from cxr.heatmaps import colour_limit
-from cxr.logs import InputError, parser, progress, user_errors
-from cxr.lrp import METHODS, relevance_maps
-from cxr.metrics import final_predictions, read_predictions
-from cxr.nets import load_net
+from cxr.cli import InputError, parser, progress, user_errors
+from cxr.data.image_sets import open_images
+from cxr.evaluation.metrics import final_predictions, read_predictions
+from cxr.lrp.heatmaps import colour_limit
+from cxr.lrp.pytorch import METHODS, relevance_maps
+from cxr.nets.devices import take_device
+from cxr.nets.torch_nets import load_net
 from cxr.pages import add_page, write_page
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize

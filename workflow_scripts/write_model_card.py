@@ -6,10 +6,10 @@ Every number is read from the given files; the results of the audits stand besid
 from pathlib import Path
 
 import pandas as pd
+from cxr.cli import parser, user_errors
 from cxr.contents import read_json
-from cxr.covid19 import read_image_table
+from cxr.data.covid19 import read_image_table
 from cxr.files import write_whole
-from cxr.logs import parser, user_errors
 from cxr.tables import read_table
 
 CARD = """# {net}: model card

@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pandas as pd
-from cxr.covid19 import CLASSES
+from cxr.cli import pair, parser, user_errors
+from cxr.data.covid19 import CLASSES
 from cxr.files import write_table
-from cxr.logs import pair, parser, user_errors
 from cxr.tables import read_table
 
 SCORES = ("recall", "precision", "f1")

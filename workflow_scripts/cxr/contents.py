@@ -10,7 +10,7 @@ import json
 import zlib
 from pathlib import Path
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 
 HEAD = 4096  # bytes that tell what a file is
 GZIP, ZIP, HTML = "gzip", "zip", "an HTML or XML page"

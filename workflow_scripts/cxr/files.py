@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 
 # What whole() adds to a name: machine, process, when that started, and chance.
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-(\d+)-[a-z0-9_]{8}(\.[^.]*)?")

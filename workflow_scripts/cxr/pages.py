@@ -4,8 +4,8 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined, TemplateError
 
+from cxr.cli import InputError
 from cxr.files import write_whole
-from cxr.logs import InputError
 
 REPORT = Path(__file__).parents[2] / "report"
 

@@ -17,8 +17,8 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cxr.cli import InputError
 from cxr.files import read_object
-from cxr.logs import InputError
 
 FOLDER = Path("results/provenance/jobs")
 TIMESTAMP = ".snakemake_timestamp"  # which Snakemake puts into folders

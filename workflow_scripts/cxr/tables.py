@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr.cli import InputError
 from cxr.contents import ZIP, read_rows, what_is
-from cxr.logs import InputError
 
 # How people and programs write that a value is missing, in lower case.
 MISSING = frozenset(

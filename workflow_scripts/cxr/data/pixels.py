@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 
 MOST_BYTES = 1 << 29  # of a file, and of what it holds compressed
 SEVERAL = "several pictures in the file, the first was read"

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import torch
 from torchvision.models import densenet
 
-from cxr.nets import (
+from cxr.nets.torch_nets import (
     NetError,
     check_state,
     create,

@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from cxr.logs import progress
-from cxr.nets import normalise, output_layer
+from cxr.cli import progress
+from cxr.nets.torch_nets import normalise, output_layer
 
 CHUNK = 4096  # images copied to the device at once
 

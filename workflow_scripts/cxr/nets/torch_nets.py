@@ -19,9 +19,9 @@ from safetensors.torch import save
 from torch import nn
 
 from cxr.contents import ZIP, refuse_other, what_is
-from cxr.descriptions import NetError, read_description
+from cxr.data.images import IMAGENET_MEAN, IMAGENET_STD
 from cxr.files import write_whole
-from cxr.images import IMAGENET_MEAN, IMAGENET_STD
+from cxr.nets.descriptions import NetError, read_description
 
 
 def create(architecture, n_outputs):

@@ -12,9 +12,9 @@ import kornia_rs
 import numpy as np
 from PIL import Image
 
-from cxr.folders import walk
-from cxr.logs import InputError
-from cxr.pixels import (
+from cxr.cli import InputError
+from cxr.data.folders import walk
+from cxr.data.pixels import (
     MOST_BYTES,
     SEVERAL,
     Picture,
@@ -26,7 +26,7 @@ from cxr.pixels import (
     to_8_bits,
     upright,
 )
-from cxr.tiff import decode_tiff
+from cxr.data.tiff import decode_tiff
 
 SMALLEST = 32  # pixels, width and height: what is smaller is no radiograph
 LOSSLESS = 0xC3  # marker of a JPEG's frame

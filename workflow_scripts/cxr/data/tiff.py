@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cxr.pixels import (
+from cxr.data.pixels import (
     SEVERAL,
     Picture,
     UnreadableImage,

@@ -4,7 +4,7 @@ import imagehash
 import numpy as np
 from PIL import Image
 
-from cxr.images import to_square
+from cxr.data.images import to_square
 
 COMPARED_SIZE = 64  # pixels, width and height
 

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cxr.batches import Pixels, network_input
-from cxr.devices import OTHERWISE, memory_errors
+from cxr.nets.devices import OTHERWISE, memory_errors
+from cxr.nets.inputs import Pixels, network_input
 
 EVALUATION_BATCH = {"cpu": 32, "cuda": 256}  # images
 

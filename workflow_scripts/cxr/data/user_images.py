@@ -5,10 +5,10 @@ from collections import Counter
 
 import numpy as np
 
-from cxr.decoding import decode, grey_of, read_bytes, to_grey
-from cxr.dicom import is_dicom, read_dicom
-from cxr.folders import walk
-from cxr.images import to_square
+from cxr.data.decoding import decode, grey_of, read_bytes, to_grey
+from cxr.data.dicom import is_dicom, read_dicom
+from cxr.data.folders import walk
+from cxr.data.images import to_square
 
 PICTURES = {".png", ".jpg", ".jpeg", ".tif", ".tiff"}
 DICOM = {".dcm", ".dicom"}

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 from cxr.tables import read_table
 
 # The 14 findings in the order of CheXNet's outputs.

@@ -1,4 +1,4 @@
-"""Layer-wise relevance propagation (LRP) in PyTorch: a second implementation of cxr/relevance.py.
+"""Layer-wise relevance propagation (LRP) in PyTorch: a second implementation of innvestigate.py.
 
 The same methods, without TensorFlow, many images at a time, on a GPU where there is one. A net is
 traced to its graph by torch.fx, functional calls included, and runs with each operation's backward
@@ -27,11 +27,11 @@ from torch.autograd import Function
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from cxr.batches import batches, network_input, to_device
-from cxr.descriptions import NetError
-from cxr.devices import OTHERWISE, memory_errors
-from cxr.logs import progress
-from cxr.nets import check_differentiable
+from cxr.cli import progress
+from cxr.nets.descriptions import NetError
+from cxr.nets.devices import OTHERWISE, memory_errors
+from cxr.nets.inputs import batches, network_input, to_device
+from cxr.nets.torch_nets import check_differentiable
 
 METHODS = ("preset_a_flat", "preset_a_flat_conserving")
 BATCH = {"cpu": 8, "cuda": 32}  # images; 32 of DenseNet201 take 6 GiB in float32

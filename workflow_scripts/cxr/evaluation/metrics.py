@@ -6,8 +6,8 @@ from scipy.stats import norm
 from sklearn.metrics import confusion_matrix, roc_auc_score
 from statsmodels.stats.proportion import proportion_confint
 
-from cxr.covid19 import CLASSES
-from cxr.logs import InputError
+from cxr.cli import InputError
+from cxr.data.covid19 import CLASSES
 from cxr.tables import read_table
 
 BOOTSTRAP_SAMPLES = 2000

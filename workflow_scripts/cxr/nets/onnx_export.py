@@ -14,9 +14,9 @@ import torch
 from torch import nn
 from torchvision.models import DenseNet, ResNet, SqueezeNet
 
+from cxr.cli import InputError, progress
 from cxr.files import write_whole
-from cxr.logs import InputError, progress
-from cxr.nets import normalise, output_layer
+from cxr.nets.torch_nets import normalise, output_layer
 
 INPUT, OUTPUT = "pixels_normalised", "logits"
 STRIDE = 32  # pixels of the image to one of the last feature map, in every supported net

@@ -7,7 +7,7 @@ import numpy as np
 import rapidocr
 from PIL import Image
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 
 MODELS = {"Det": "PP-OCRv6_det_small.onnx", "Rec": "PP-OCRv6_rec_small.onnx"}
 # Pixels of the shorter side that the detector sees an image at. It takes text of a certain size

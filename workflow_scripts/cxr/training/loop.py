@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from cxr.batches import CachedFeatures, Pixels, batches, network_input, to_device
-from cxr.devices import (
+from cxr.cli import InputError, progress
+from cxr.nets.devices import (
     PRECISIONS,
     autocast,
     device_name,
@@ -17,11 +17,11 @@ from cxr.devices import (
     restore_random_state,
     side_stream,
 )
-from cxr.logs import InputError, progress
-from cxr.nets import check_differentiable, freeze_all_but_output_layer, output_layer
-from cxr.prediction import EVALUATION_BATCH, accuracy, mean_loss, predict
-from cxr.resume import Stopped
-from cxr.steps import GraphedStep, Step
+from cxr.nets.inputs import CachedFeatures, Pixels, batches, network_input, to_device
+from cxr.nets.prediction import EVALUATION_BATCH, accuracy, mean_loss, predict
+from cxr.nets.torch_nets import check_differentiable, freeze_all_but_output_layer, output_layer
+from cxr.training.resume import Stopped
+from cxr.training.sgd_step import GraphedStep, Step
 
 CHECK_EVERY = 50  # batches between two looks at whether losses are finite: each waits for a GPU
 

@@ -11,9 +11,9 @@ import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
+from cxr.cli import InputError
+from cxr.data.sources import check_file
 from cxr.files import read_object, write_whole
-from cxr.logs import InputError
-from cxr.sources import check_file
 
 ATTEMPTS = 8  # in a row that bring no byte
 TIMEOUT = 60  # seconds without a byte

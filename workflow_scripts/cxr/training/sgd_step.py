@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from cxr.devices import autocast, is_memory_error, random_state, restore_random_state
+from cxr.nets.devices import autocast, is_memory_error, random_state, restore_random_state
 
 
 class Step:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import requests
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 
 
 def file_sum(path, kind):

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from cxr.cli import InputError
 from cxr.files import whole
-from cxr.logs import InputError
 
 
 class Stopped(InputError):

@@ -2,9 +2,9 @@
 
 import pandas as pd
 
-from cxr.covid19 import read_image_table
-from cxr.logs import InputError
-from cxr.splits import SPLITS
+from cxr.cli import InputError
+from cxr.data.covid19 import read_image_table
+from cxr.data.splits import SPLITS
 
 PRETRAINING = ("none", "here", "elsewhere")
 

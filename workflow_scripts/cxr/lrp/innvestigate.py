@@ -35,9 +35,9 @@ from innvestigate.backend.graph import ReverseMappingBase
 from keras.src.engine import base_layer_utils
 from tensorflow import keras
 
-from cxr.images import normalise
-from cxr.keras_conversion import load_net
-from cxr.logs import progress
+from cxr.cli import progress
+from cxr.data.images import normalise
+from cxr.nets.keras_nets import load_net
 
 PRESETS = {  # iNNvestigate's names, without `lrp.`
     "preset_a_flat": "sequential_preset_a_flat",

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from cxr.decoding import SMALLEST, is_frame, jpeg_segments
-from cxr.pixels import DEPTHS, MOST_BYTES, UnreadableImage, check_size
+from cxr.data.decoding import SMALLEST, is_frame, jpeg_segments
+from cxr.data.pixels import DEPTHS, MOST_BYTES, UnreadableImage, check_size
 
 ELEMENTS = [
     "Modality", "ViewPosition", "BurnedInAnnotation", "SamplesPerPixel",

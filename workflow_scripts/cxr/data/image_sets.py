@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from cxr.cli import InputError
 from cxr.contents import refuse_other
 from cxr.files import whole, write_table
-from cxr.logs import InputError
 from cxr.tables import read_table
 
 

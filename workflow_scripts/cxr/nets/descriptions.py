@@ -6,9 +6,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from cxr.cli import InputError
 from cxr.contents import refuse_other
 from cxr.files import write_whole
-from cxr.logs import InputError
 
 
 class NetError(InputError):

@@ -5,7 +5,7 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 
 SPLITS = ("train", "val", "test")
 

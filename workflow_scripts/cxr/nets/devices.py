@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
-from cxr.logs import InputError
+from cxr.cli import InputError
 
 # fp32 is IEEE's; tf32 rounds the factors of products to 10 bits; bf16 computes in 8 bits what
 # torch.autocast says.

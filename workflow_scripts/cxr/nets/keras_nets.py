@@ -19,9 +19,9 @@ import tensorflow as tf
 from onnx2keras import onnx_to_keras
 from tensorflow import keras
 
+from cxr.cli import InputError, progress
+from cxr.data.images import normalise
 from cxr.files import whole
-from cxr.images import normalise
-from cxr.logs import InputError, progress
 
 # Whatever ~/.keras/keras.json says.
 keras.backend.set_image_data_format("channels_last")

@@ -1,0 +1,1 @@
+"""Images and tables: fetched, read, split, augmented."""

@@ -1,0 +1,1 @@
+"""Nets: built, loaded, converted, and what they predict."""

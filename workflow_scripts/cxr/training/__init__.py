@@ -1,0 +1,1 @@
+"""One phase of training, resumable to the bit."""
