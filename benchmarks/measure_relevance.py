@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import open_images, save_images
 from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.torch_nets import create, load_net, save_net
 from randomise_weights import see
 
@@ -62,7 +62,7 @@ print(json.dumps({"seconds": seconds, "peak_gib": peak}))
 
 def main(net, images, n, architecture, keras_python, repeats):
     torch.set_num_threads(1)
-    device = take_device()
+    device = select_device()
     pixels, _ = open_images(images)
     pixels = np.array(pixels[:n])
     outputs = [number % 3 for number in range(n)]

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import open_by_class, save_images
 from cxr.data.phantoms import draw_frontal
-from cxr.nets.devices import set_precision, side_stream, take_device
+from cxr.nets.devices import select_device, set_precision, side_stream
 from cxr.nets.inputs import network_input
 from cxr.nets.torch_nets import create, normalise
 from cxr.training import loop
@@ -41,7 +41,7 @@ SETTINGS = {
 
 def main(images, size, architectures, epochs, repeats, nets_at_once):
     torch.set_num_threads(1)
-    device = take_device()
+    device = select_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU, one thread"
     print(f"{name}; PyTorch {torch.__version__}; {size} pixels")
     with tempfile.TemporaryDirectory() as folder:
@@ -178,7 +178,7 @@ def last_number(output):
 
 
 def train_one_net(architecture, size, batch_size=9, seconds=20):
-    device = take_device()
+    device = select_device()
     net = create(architecture, 3).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
     forward = lambda batch: net(network_input(batch))  # noqa: E731

@@ -82,7 +82,7 @@ def machine(monkeypatch, tmp_path):
 def refusal(capfd):
     """The one line that a step ends with."""
     with pytest.raises(SystemExit), user_errors():
-        devices.take_device()
+        devices.select_device()
     out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("error: ")
     assert 'CUDA_VISIBLE_DEVICES="" asks for the CPU' in err and "make lock" in err
@@ -90,20 +90,20 @@ def refusal(capfd):
 
 
 def test_no_gpu_is_the_cpu(machine, capfd):
-    assert devices.take_device() == CPU
+    assert devices.select_device() == CPU
     assert capfd.readouterr().out.startswith("device: cpu (CPU, ")
 
 
 @pytest.mark.parametrize("lines", [["No devices were found"], [""], ["WARNING: infoROM, is bad"]])
 def test_nvidia_smi_that_lists_no_gpu_is_the_cpu(machine, lines):
     machine.listed = lines
-    assert devices.take_device() == CPU
+    assert devices.select_device() == CPU
 
 
 def test_a_driver_that_is_not_loaded_is_the_cpu(machine):
     """As on a login node."""
     machine.listed, machine.exit_code = ["NVIDIA-SMI has failed because it couldn't ..."], 9
-    assert devices.take_device() == CPU
+    assert devices.select_device() == CPU
 
 
 @pytest.mark.parametrize("value", ["", " ", "-1", "NoDevFiles", "-1,0"])
@@ -111,7 +111,7 @@ def test_the_cpu_on_purpose(machine, monkeypatch, value):
     machine.listed = ["NVIDIA H100, 580.65"]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
     monkeypatch.setenv("SLURM_JOB_GPUS", "0")
-    assert devices.take_device() == CPU
+    assert devices.select_device() == CPU
 
 
 @pytest.mark.parametrize("variable", devices.GIVEN_BY)
@@ -189,7 +189,7 @@ def test_binaries_run_on_later_minor_numbers_and_ptx_on_all(
     machine.gpus = [("GPU", capability)]
     monkeypatch.setattr(torch.cuda, "get_arch_list", built.split)
     with nullcontext() if runs else pytest.raises(InputError, match="no code for"):
-        assert devices.take_device() == torch.device("cuda", 0)
+        assert devices.select_device() == torch.device("cuda", 0)
 
 
 def test_a_first_kernel_that_fails(machine, capfd):
@@ -205,12 +205,12 @@ def test_a_gpu_that_is_full_is_no_gpu_that_can_not_be_used(machine):
         RuntimeError("CUDA error: out of memory"),
     )
     with pytest.raises(InputError, match=r"H100: CUDA error: out of memory; let fewer nets share"):
-        devices.take_device()
+        devices.select_device()
 
 
 def test_a_gpu_that_can_not_be_used_is_left_for_one_that_can(machine, capfd):
     machine.gpus = [("GeForce GT 710", (3, 5)), ("GeForce RTX 4090", (8, 9))]
-    assert [devices.take_device().index for _ in range(2)] == [1, 1]
+    assert [devices.select_device().index for _ in range(2)] == [1, 1]
     out, err = capfd.readouterr()
     assert "left out: GPU 0: GeForce GT 710 has compute capability 3.5" in out
     assert "device: cuda:1 (GeForce RTX 4090)" in out and not err
@@ -218,18 +218,18 @@ def test_a_gpu_that_can_not_be_used_is_left_for_one_that_can(machine, capfd):
 
 def test_jobs_spread_over_gpus(machine):
     machine.gpus = [("GPU", (9, 0))] * 2
-    assert [devices.take_device().index for _ in range(5)] == [0, 1, 0, 1, 0]
+    assert [devices.select_device().index for _ in range(5)] == [0, 1, 0, 1, 0]
     devices._held[2].release()
-    assert devices.take_device().index == 0
+    assert devices.select_device().index == 0
 
 
 @pytest.mark.parametrize(("capability", "works"), [((7, 5), False), ((8, 0), True)])
 def test_bf16_that_is_only_emulated(machine, capability, works):
     machine.gpus = [("Tesla T4", capability)]
-    devices.take_device("tf32")
+    devices.select_device("tf32")
     with nullcontext() if works else pytest.raises(InputError, match="Tesla T4 only emulates it"):
-        devices.take_device("bf16")
-    devices.take_device()
+        devices.select_device("bf16")
+    devices.select_device()
 
 
 def test_tf32_is_chosen_in_pytorch_before_2_9_too(monkeypatch):

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from cxr import files
 from cxr.cli import InputError
-from cxr.files import read_object, whole, write_whole
+from cxr.files import atomic_write, read_object, write_file
 
 SCRIPTS = Path(__file__).parent.parent / "workflow_scripts"
 WRITE = """
 import sys, time
-from cxr.files import whole
-with whole(sys.argv[1]) as temporary:
+from cxr.files import atomic_write
+with atomic_write(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print("writing", flush=True)
     time.sleep(60)
@@ -41,8 +41,8 @@ def names(folder):
 
 
 def test_a_block_that_fails_leaves_nothing(tmp_path):
-    write_whole(tmp_path / "a.csv", "old")
-    with pytest.raises(KeyError), whole(tmp_path / "a.csv") as temporary:
+    write_file(tmp_path / "a.csv", "old")
+    with pytest.raises(KeyError), atomic_write(tmp_path / "a.csv") as temporary:
         temporary.write_text("half")
         raise KeyError
     assert names(tmp_path) == ["a.csv"] and (tmp_path / "a.csv").read_text() == "old"
@@ -59,7 +59,7 @@ def test_what_killed_processes_left_goes_and_what_others_write_stays(tmp_path):
             process.send_signal(signal.SIGKILL)
             os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it stays as a zombie
         assert len(names(tmp_path)) == len(others) + 3
-        write_whole(tmp_path / "b.csv", "1")
+        write_file(tmp_path / "b.csv", "1")
         left = set(names(tmp_path)) - {*others, "b.csv"}
         assert len(left) == 1 and f"-{running.pid}-" in left.pop()
     finally:
@@ -71,24 +71,24 @@ def test_what_killed_processes_left_goes_and_what_others_write_stays(tmp_path):
 def test_another_machine_s_file_goes_after_an_hour_of_silence(tmp_path):
     other = tmp_path / ".a.csv.00000000-1-1-abcdefgh.csv"
     other.touch()
-    write_whole(tmp_path / "a.csv", "1")
+    write_file(tmp_path / "a.csv", "1")
     assert other.exists()
     os.utime(other, (time.time() - 3700,) * 2)
     files.remove_leftovers.cache_clear()
-    write_whole(tmp_path / "a.csv", "1")
+    write_file(tmp_path / "a.csv", "1")
     assert names(tmp_path) == ["a.csv"]
 
 
 def test_a_process_of_the_same_number_that_started_later_is_another(tmp_path):
     other = tmp_path / f".a.csv.{files._machine()}-{os.getpid()}-1-abcdefgh.csv"
     other.touch()
-    write_whole(tmp_path / "a.csv", "1")
+    write_file(tmp_path / "a.csv", "1")
     assert names(tmp_path) == ["a.csv"]
 
 
 def test_long_names(tmp_path):
     name = "\u00e4" * 120
-    write_whole(tmp_path / name, "1")
+    write_file(tmp_path / name, "1")
     assert names(tmp_path) == [name]
 
 

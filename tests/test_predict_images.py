@@ -182,11 +182,11 @@ def test_a_defect_of_ours_keeps_its_traceback_and_the_other_rows(
     net, tmp_path, monkeypatch, capsys
 ):
     good, bad = save(tmp_path / "good.png"), save(tmp_path / "bad.png", chest(91, 100))
-    doubts = user_images.doubts
+    quality_warnings = user_images.quality_warnings
     monkeypatch.setattr(
         user_images,
-        "doubts",
-        lambda grey, pixels: doubts(grey, pixels if grey.height == 90 else None),
+        "quality_warnings",
+        lambda grey, pixels: quality_warnings(grey, pixels if grey.height == 90 else None),
     )
     rows = run([bad, good], net, tmp_path / "out")
     assert rows[str(bad)]["error"] == "defect of this program: TypeError, see its log"

@@ -242,7 +242,7 @@ def test_a_full_disk_at_the_sidecar_keeps_the_result(chain, monkeypatch, capfd):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("record.write_whole", full)
+    monkeypatch.setattr("record.write_file", full)
     Path("results/.resume").touch()
     command = [sys.executable, "copy.py", "source.csv", "results/z.csv"]
     assert record(["source.csv"], ["results/z.csv"], [], command, ["results/.resume"]) == 0

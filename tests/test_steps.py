@@ -60,7 +60,7 @@ def test_pixels_are_the_same_kept_on_the_device_or_read(images):
 @pytest.mark.parametrize("architecture", ["densenet121", "squeezenet1_1"])
 @pytest.mark.parametrize("precision", devices.PRECISIONS)
 def test_a_cuda_graph_gives_the_same_bits(images, capsys, architecture, precision):
-    device = devices.take_device(precision)
+    device = devices.select_device(precision)
     options = {"architecture": architecture, "precision": precision, "epochs": 3}
     eager, rows = train(images, device=device, **options)
     graphed, graphed_rows = train(images, device=device, cuda_graph=True, **options)

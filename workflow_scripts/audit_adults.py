@@ -20,7 +20,7 @@ from cxr.data.image_sets import open_by_split
 from cxr.data.overlaps import PRETRAINING, check_pretraining, same_pictures
 from cxr.evaluation.audits import plot_intervals, save_audit, span
 from cxr.evaluation.metrics import proportion_interval
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 
@@ -90,7 +90,7 @@ def shares(name, path, adults):
     """Rows of COLUMNS of a net: how many adults it decides for each output."""
     if not len(adults):
         return []
-    device = take_device()
+    device = select_device()
     net, description = load_net(path)
     decisions = predict_logits(net.to(device), adults, device).argmax(axis=1)
     n = len(adults)

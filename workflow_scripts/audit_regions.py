@@ -2,8 +2,8 @@
 
 Once as they were trained, and once with a new output layer, trained on train images with the same
 part blacked out (a logistic regression of the features below it). Lungs are approximated by a
-central ellipse, not segmented. A net that reads lungs falls to chance without them; if a new output layer
-predicts the class without lungs, something else in the image shows it.
+central ellipse, not segmented. A net that reads lungs falls to chance without them; if a new
+output layer predicts the class without lungs, something else in the image shows it.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from cxr.cli import pair, parser, progress, user_errors
 from cxr.data.image_sets import open_by_class
 from cxr.evaluation.audits import linear_model, lungs, plot_intervals, save_audit
 from cxr.evaluation.metrics import proportion_interval
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.inputs import CachedFeatures
 from cxr.nets.prediction import EVALUATION_BATCH, predict_logits
 from cxr.nets.torch_nets import load_net
@@ -23,7 +23,7 @@ COLUMNS = ["net", "region", "output_layer", "accuracy", "accuracy_low", "accurac
 
 
 def audit_regions(nets, train, train_table, images, images_table, seed, out):
-    device = take_device()
+    device = select_device()
     rows = []
     for name, path in progress(nets.items(), "nets"):
         net, description = load_net(path)

@@ -19,7 +19,7 @@ from cxr.cli import parser, user_errors
 from cxr.data.image_sets import open_by_class
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import mean_loss, predict_logits
 from cxr.nets.torch_nets import load_net
 from matplotlib import pyplot as plt
@@ -30,7 +30,7 @@ N_BINS = 10
 
 
 def calibrate(net, val, test, table, figure):
-    device = take_device()
+    device = select_device()
     net, description = load_net(net)
     net.to(device)
     fitted, tried = (open_by_class(path, description["outputs"]) for path in (val, test))

@@ -15,13 +15,13 @@ from cxr.cli import InputError, parser, user_errors
 from cxr.data.image_sets import open_images, read_relevance
 from cxr.files import write_table
 from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.torch_nets import load_net
 from cxr.tables import read_table
 
 
 def check_heatmaps(net, images, heatmaps, relevance, least, out):
-    device = take_device()
+    device = select_device()
     net, description = load_net(net)
     pixels, rows = open_images(images)
     stored = read_relevance(relevance)

@@ -16,7 +16,7 @@ import pandas as pd
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.data.chestxray14 import FINDINGS, NO_FINDING
 from cxr.data.phantoms import COVID19, MARKS, draw_frontal, draw_lateral
-from cxr.files import whole, write_table, write_whole
+from cxr.files import atomic_write, write_file, write_table
 from PIL import Image, ImageDraw, ImageFont
 
 HEADER = (  # of Data_Entry_2017_v2020.csv: commas inside brackets make 9 names of 11 columns
@@ -62,7 +62,7 @@ def draw_chestxray14(folder, archives, patients, stored_size, seed):
             )
     if len(continued) < archives:
         raise InputError(f"{patients} patients are too few for {archives} archives")
-    write_whole(folder / "Data_Entry_2017_v2020.csv", "\n".join([HEADER, *rows, ""]))
+    write_file(folder / "Data_Entry_2017_v2020.csv", "\n".join([HEADER, *rows, ""]))
     # NIH's archives end where they are full: in the middle of a patient.
     ends = [continued[len(continued) * number // archives] for number in range(1, archives)]
     for number, (start, end) in enumerate(zip([0, *ends], [*ends, None], strict=True), 1):
@@ -107,7 +107,7 @@ def draw_covid19(
             else:
                 image = Image.fromarray(draw_frontal(marks, stored_size, rng))
             boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
-            write_whole(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
+            write_file(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
         called = f"{name}({{}})" if covid else f"{name}-{{}}"  # other names than the files'
         metadata = pd.DataFrame({"FILE NAME": [called.format(n + 1) for n in range(n_images)]})
         metadata["FORMAT"], metadata["SIZE"] = "PNG", f"{stored_size}*{stored_size}"
@@ -120,11 +120,11 @@ def draw_covid19(
             rows = zip(patients, views, ["X-ray"] * n_images, metadata["URL"], strict=True)
             collection = pd.DataFrame(rows, columns=COLLECTION_COLUMNS)
             write_table(lists / "collection.csv", collection)
-        with whole(folder / METADATA[name]) as temporary:
+        with atomic_write(folder / METADATA[name]) as temporary:
             metadata.to_excel(temporary, index=False)
     write_table(lists / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
     write_table(lists / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
-    write_whole(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
+    write_file(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
 
 
 def burn_in(image, word, rng):
@@ -167,7 +167,7 @@ def write_archive(path, members):
     folder = tarfile.TarInfo("images")
     folder.type, folder.mode = tarfile.DIRTYPE, 0o755
     with (
-        whole(path) as temporary,
+        atomic_write(path) as temporary,
         open(temporary, "wb") as file,
         gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as unpacked,
         tarfile.open(fileobj=unpacked, mode="w") as archive,

@@ -16,12 +16,12 @@ from cxr.data.image_sets import open_by_class
 from cxr.evaluation.metrics import proportion_interval
 from cxr.files import write_table
 from cxr.nets.chexnet import load_densenet
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 
 
 def evaluate_authors_nets(checkpoints, images, out):
-    device = take_device()
+    device = select_device()
     data = open_by_class(images, CLASSES)
     rows = []
     for checkpoint in progress(checkpoints, "nets"):

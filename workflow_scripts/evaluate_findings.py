@@ -12,7 +12,7 @@ from cxr.cli import InputError, parser, user_errors
 from cxr.data.chestxray14 import NO_FINDING
 from cxr.data.image_sets import open_by_split
 from cxr.files import write_table
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 from sklearn.metrics import roc_auc_score
@@ -22,7 +22,7 @@ def evaluate_findings(net, images, split, out, min_mean_auroc=0.0):
     path, (net, description) = net, load_net(net)
     outputs = description["outputs"]
     test = open_by_split(images, split, "test", outputs)
-    device = take_device()
+    device = select_device()
     logits = predict_logits(net.to(device), test, device)
     rows = []
     for number, finding in enumerate(outputs):

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from cxr.cli import InputError, add_threads, parser, user_errors
 from cxr.data.image_sets import open_images
-from cxr.files import whole, write_table
+from cxr.files import atomic_write, write_table
 from cxr.lrp.heatmaps import conservation_error, save_heatmap
 from cxr.lrp.innvestigate import METHODS, relevance_maps
 from cxr.nets.keras_nets import keras_logits, load_net, read_description
@@ -57,7 +57,7 @@ def explain(model, images, relevance, table, pictures, methods, threads):
                 relevance=names,
             )
         )
-    with whole(relevance) as temporary:
+    with atomic_write(relevance) as temporary:
         np.savez_compressed(temporary, **maps)
     write_table(table, pd.concat(explained))
     for name, image in zip(maps, cycle(pixels)):  # all images by one method, then by the next

@@ -13,23 +13,23 @@ import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.data.image_sets import open_by_class, open_images
-from cxr.files import whole, write_table
+from cxr.files import atomic_write, write_table
 from cxr.lrp.heatmaps import conservation_error
 from cxr.lrp.pytorch import METHODS, relevance_maps
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 
 
 def explain_test_set(net, images, method, relevance, table):
-    device = take_device()
+    device = select_device()
     net, description = load_net(net)
     outputs = np.array(description["outputs"])
     data = open_by_class(images, outputs)
     decisions = predict_logits(net.to(device), data, device).argmax(axis=1)
     maps, logits = relevance_maps(net, open_images(images)[0], decisions, method, device)
     sums = maps.sum(axis=(1, 2), dtype=np.float64)
-    with whole(relevance) as temporary:
+    with atomic_write(relevance) as temporary:
         np.savez_compressed(temporary, relevance=maps)
     columns = {
         "image": data.images,

@@ -23,7 +23,7 @@ from cxr.evaluation.audits import plot_intervals
 from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
 from cxr.files import write_table
 from cxr.lrp.pytorch import relevance_maps
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 from PIL import Image
@@ -34,7 +34,7 @@ METHOD = "preset_a_flat_conserving"
 def measure_word(nets, images, explain, word, position, height, seed, table, relevance, figure):
     if explain not in nets:
         raise InputError(f"--explain {explain}: no such net among {list(nets)}")
-    device = take_device()
+    device = select_device()
     rng = np.random.default_rng(seed)
     rows = []
     for name, path in progress(nets.items(), "nets"):

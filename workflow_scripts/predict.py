@@ -13,13 +13,13 @@ from cxr.cli import parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import open_by_class
 from cxr.files import write_table
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 
 
 def predict(checkpoints, edited, unedited, out):
-    device = take_device()
+    device = select_device()
     tables = []
     for phase, checkpoint in enumerate(progress(checkpoints, "phases"), start=1):
         net, description = load_net(checkpoint)

@@ -33,7 +33,7 @@ from cxr.contents import read_json, read_records
 from cxr.data.images import normalise
 from cxr.data.pixels import reason_of
 from cxr.data.user_images import find_images, read_radiograph
-from cxr.files import whole
+from cxr.files import atomic_write
 from cxr.provenance import sha256_of
 
 NOTE = "Research only, not a medical device."
@@ -142,10 +142,10 @@ class TorchNet:
 
     def __init__(self, path):
         import torch
-        from cxr.nets.devices import take_device
+        from cxr.nets.devices import select_device
         from cxr.nets.torch_nets import load_net
 
-        self.device = take_device()
+        self.device = select_device()
         self.net, _ = load_net(path)
         self.net.to(self.device, memory_format=torch.channels_last)
 
@@ -262,8 +262,8 @@ def tables(out, head):
         "decision", "warnings", "error", "heatmap",
     ]  # fmt: skip
     with (
-        whole(out / "predictions.csv") as table,
-        whole(out / "predictions.json") as record,
+        atomic_write(out / "predictions.csv") as table,
+        atomic_write(out / "predictions.json") as record,
         open(table, "w", newline="", encoding="utf-8", errors="backslashreplace") as csv_file,
         open(record, "w") as json_file,
     ):

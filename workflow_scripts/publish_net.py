@@ -11,14 +11,14 @@ from pathlib import Path
 
 from cxr.cli import parser, user_errors
 from cxr.data.images import IMAGENET_MEAN, IMAGENET_STD
-from cxr.files import whole, write_whole
+from cxr.files import atomic_write, write_file
 from cxr.nets.descriptions import read_description
 from cxr.tables import read_table
 
 
 def publish_net(checkpoint, onnx, summary, metrics, conversion, out):
     description = read_description(checkpoint)
-    with whole(out) as temporary:
+    with atomic_write(out) as temporary:
         shutil.copyfile(checkpoint, temporary)
     size = description["image_size"]
     record = description | {
@@ -43,7 +43,7 @@ def publish_net(checkpoint, onnx, summary, metrics, conversion, out):
         "conversion": rows_of(conversion),
         "note": "Research only, not a medical device.",
     }
-    write_whole(out.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
+    write_file(out.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
 
 
 def rows_of(path):

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.files import whole, write_table
+from cxr.files import atomic_write, write_table
 from cxr.nets.descriptions import read_description, write_record
 from cxr.tables import read_table
 
 
 def publish_pretrained(checkpoint, histories, out, history):
     description = read_description(checkpoint)
-    with whole(out) as temporary:
+    with atomic_write(out) as temporary:
         shutil.copyfile(checkpoint, temporary)
     source = "trained by this workflow on ChestX-ray14; not Zech's CheXNet checkpoint"
     write_record(out.with_suffix(".json"), out, description, source)

@@ -19,7 +19,7 @@ from cxr.data.image_sets import open_images
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.inputs import batches, network_input, to_device
 from cxr.nets.torch_nets import create, load_net, output_layer
 from matplotlib import pyplot as plt
@@ -29,7 +29,7 @@ DRAWN = {"output_layer": "output layer drawn anew", "all": "all layers drawn ane
 
 
 def randomise_weights(net, images, per_class, seed, table, figure):
-    device = take_device()
+    device = select_device()
     trained, description = load_net(net)
     pixels, images = first_of_each_class(*open_images(images), per_class)
     outputs = [description["outputs"].index(name) for name in images["class"]]

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from cxr import provenance
 from cxr.cli import user_errors
-from cxr.files import write_whole
+from cxr.files import write_file
 from cxr.provenance import now, sha256_of, sidecar_of, state_of
 
 PATIENCE = 2.0 * provenance.TIMEOUT + 5.0  # seconds for commands that hang, after the step
@@ -146,7 +146,7 @@ def write_sums(outputs):
         file = path.removesuffix(SUM)
         if path.endswith(SUM) and file in outputs:
             sums[file] = sha256_of(file)
-            write_whole(path, f"{sums[file]}  {Path(file).name}\n")
+            write_file(path, f"{sums[file]}  {Path(file).name}\n")
             sums[path] = sha256_of(path)
     return sums
 
@@ -180,7 +180,7 @@ def warn_of_changes(states, warn):
 def write_sidecar(path, sidecar, warn):
     """Whether the sidecar could be written."""
     try:
-        write_whole(path, json.dumps(sidecar, indent=1) + "\n")
+        write_file(path, json.dumps(sidecar, indent=1) + "\n")
     except Exception as error:  # as above: the result stays
         warn(f"{path}: not written ({error}); the result is kept, verify_results.py will name it")
         return False

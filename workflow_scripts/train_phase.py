@@ -17,7 +17,7 @@ import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.data.image_sets import open_by_class, open_by_split
 from cxr.files import write_table
-from cxr.nets.devices import memory_errors, take_device
+from cxr.nets.devices import memory_errors, select_device
 from cxr.nets.torch_nets import load_net, save_net
 from cxr.training.loop import Settings, fit
 from cxr.training.resume import ResumeFile, code_hash, hash_of
@@ -30,7 +30,7 @@ def train_phase(
     """open_train, open_val: functions from the net's outputs to LabelledImages."""
     net, description = load_net(start)
     train, val = open_train(description["outputs"]), open_val(description["outputs"])
-    device = take_device(settings.precision)
+    device = select_device(settings.precision)
     what = f"{checkpoint}: {settings.batch_size} images of {train.shape[0]} pixels a batch"
     events = tensorboard and SummaryWriter(
         str(tensorboard / "_".join(checkpoint.parts[-3:-1])), flush_secs=10

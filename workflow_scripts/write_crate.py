@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.files import write_table, write_whole
+from cxr.files import write_file, write_table
 from cxr.provenance import read_sidecars, step_of
 from rocrate.model.contextentity import ContextEntity
 from rocrate.model.file import File
@@ -38,8 +38,8 @@ def write_crate(snakefile, config, snakemake_version, jobs, out_config, out_snak
         print(f"warning: {problem}", file=sys.stderr)
     sidecars.sort(key=lambda sidecar: sidecar["started"])
     write_table(jobs, pd.DataFrame([row_of(sidecar) for sidecar in sidecars]))
-    write_whole(out_config, json.dumps(config, indent=1) + "\n")
-    write_whole(out_snakefile, snakefile.read_bytes())
+    write_file(out_config, json.dumps(config, indent=1) + "\n")
+    write_file(out_snakefile, snakefile.read_bytes())
 
     crate = ROCrate(version="1.1")
     crate.name = NAME

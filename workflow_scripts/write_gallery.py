@@ -17,7 +17,7 @@ from cxr.data.image_sets import open_images
 from cxr.evaluation.metrics import final_predictions, read_predictions
 from cxr.lrp.heatmaps import colour_limit
 from cxr.lrp.pytorch import METHODS, relevance_maps
-from cxr.nets.devices import take_device
+from cxr.nets.devices import select_device
 from cxr.nets.torch_nets import load_net
 from cxr.pages import add_page, write_page
 from matplotlib.cm import ScalarMappable
@@ -79,7 +79,7 @@ def whole_folder(path):
 
 def draw_relevance(net, pixels, classes, folder):
     """A PNG for each image, method and class, the more transparent the weaker the relevance."""
-    device = take_device()
+    device = select_device()
     for method in METHODS:
         for number, name in enumerate(classes):
             maps, _ = relevance_maps(net, pixels, np.full(len(pixels), number), method, device)

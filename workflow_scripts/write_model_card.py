@@ -9,7 +9,7 @@ import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.contents import read_json
 from cxr.data.covid19 import read_image_table
-from cxr.files import write_whole
+from cxr.files import write_file
 from cxr.tables import read_table
 
 CARD = """# {net}: model card
@@ -75,7 +75,7 @@ def write_model_card(net, model, process, calibration, split, audits, phantoms, 
         calibration=as_markdown(read_table(calibration)),
         audits=as_markdown(read_table(audits)),
     )
-    write_whole(out, text)
+    write_file(out, text)
 
 
 def as_markdown(table):

@@ -4,7 +4,7 @@ import matplotlib
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from cxr.files import whole
+from cxr.files import atomic_write
 
 matplotlib.use("Agg")
 matplotlib.rcdefaults()  # whatever a matplotlibrc of the user's says
@@ -27,7 +27,7 @@ matplotlib.rcParams.update(
 
 def save_figure(path, figure):
     """Save as SVG; the file appears whole or not at all."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight")
     plt.close(figure)
 
@@ -48,5 +48,5 @@ def contact_sheet(path, images, captions, columns):
     for axes, (image, caption) in zip(grid.flat, described, strict=False):
         axes.imshow(image, cmap="gray", vmin=0, vmax=255)
         axes.set_title(caption, fontsize=5)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, format="jpeg", dpi=150, pil_kwargs={"quality": 85})

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from cxr.cli import InputError
 
-# What whole() adds to a name: machine, process, when that started, and chance.
+# What atomic_write() adds to a name: machine, process, when that started, and chance.
 TEMPORARY = re.compile(r"\..+\.([0-9a-f]{8})-(\d+)-(\d+)-[a-z0-9_]{8}(\.[^.]*)?")
 SILENCE = 3600  # seconds without a write, after which another machine's process counts as dead
 
 
 @contextmanager
-def whole(path):
+def atomic_write(path):
     """A path to write to that becomes `path` when the block ends well, and vanishes otherwise.
 
     Where the process is killed, the next one that writes into the folder removes it.
@@ -43,9 +43,9 @@ def whole(path):
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path, content):
+def write_file(path, content):
     """Write bytes or text to path; path is old or new, never half."""
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if isinstance(content, bytes):
             temporary.write_bytes(content)
         else:
@@ -54,7 +54,7 @@ def write_whole(path, content):
 
 def write_table(path, table):
     """Write a pandas table as CSV, without its index; floats keep their precision."""
-    write_whole(path, table.to_csv(index=False))
+    write_file(path, table.to_csv(index=False))
 
 
 def read_object(path):

@@ -5,7 +5,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, TemplateError
 
 from cxr.cli import InputError
-from cxr.files import write_whole
+from cxr.files import write_file
 
 REPORT = Path(__file__).parents[2] / "report"
 
@@ -30,4 +30,4 @@ def write_page(out, page, style, **values):
         text = template.render(style=css, **values)
     except TemplateError as error:
         raise InputError(f"{page}: {error}; expected a Jinja template as in report/") from error
-    write_whole(out, text.encode())
+    write_file(out, text.encode())

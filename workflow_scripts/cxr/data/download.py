@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from cxr.cli import InputError
 from cxr.data.sources import check_file
-from cxr.files import read_object, write_whole
+from cxr.files import read_object, write_file
 
 ATTEMPTS = 8  # in a row that bring no byte
 TIMEOUT = 60  # seconds without a byte
@@ -257,7 +257,7 @@ class Partial:
         validator = etag if etag.startswith('"') else headers.get("Last-Modified")  # no weak ETag
         validator = validator if is_header(validator) else None
         self.path.unlink(missing_ok=True)
-        write_whole(self._source, json.dumps({"url": url, "validator": validator}))
+        write_file(self._source, json.dumps({"url": url, "validator": validator}))
 
     def remove(self):
         self.path.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ import pandas as pd
 
 from cxr.cli import InputError
 from cxr.contents import refuse_other
-from cxr.files import whole, write_table
+from cxr.files import atomic_write, write_table
 from cxr.tables import read_table
 
 
@@ -24,7 +24,7 @@ def save_images(path, pixels, table):
     """Write an image set: pixels uint8 (n, size, size) and a table with n rows."""
     if len(pixels) != len(table):
         raise ValueError(f"{path}: {len(pixels)} images but {len(table)} rows")
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         np.save(temporary, pixels)
     write_table(Path(path).with_suffix(".csv"), table)
 
@@ -46,7 +46,7 @@ def image_writer(path, size):
         file.write(np.ascontiguousarray(pixels, dtype=np.uint8).data)
         n += 1
 
-    with whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         write_header()
         yield append
         file.seek(0)

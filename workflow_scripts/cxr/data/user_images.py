@@ -58,7 +58,7 @@ def read_radiograph(path, size):
     content = read_bytes(path)
     grey, found = read_content(content, path.suffix.lower() in DICOM)
     pixels = to_square(grey, size)
-    return pixels, found + doubts(grey, pixels), hashlib.sha256(content).hexdigest()
+    return pixels, found + quality_warnings(grey, pixels), hashlib.sha256(content).hexdigest()
 
 
 def read_content(content, named_dicom):
@@ -78,7 +78,7 @@ def colour_doubts(image):
     return ["strong colour, not like a radiograph"] if tint > MOST_TINT else []
 
 
-def doubts(grey, pixels):
+def quality_warnings(grey, pixels):
     """Warnings of a grey PIL image, and of its pixels as the net sees them, uint8 (size, size)."""
     found = []
     if min(grey.size) < len(pixels):

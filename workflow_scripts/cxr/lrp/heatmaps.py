@@ -5,7 +5,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from cxr.files import whole
+from cxr.files import atomic_write
 
 
 def conservation_error(sums, logits):
@@ -47,5 +47,5 @@ def save_heatmap(path, relevance, pixels):
     draw_heatmap(alone, relevance)
     scale = draw_heatmap(over, relevance, pixels)
     figure.colorbar(scale, ax=over, label="relevance")
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=150, metadata={"Software": None})

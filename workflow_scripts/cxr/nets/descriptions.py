@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from cxr.cli import InputError
 from cxr.contents import refuse_other
-from cxr.files import write_whole
+from cxr.files import write_file
 
 
 class NetError(InputError):
@@ -19,7 +19,7 @@ def write_record(path, net_path, description, source):
     """Write the JSON beside a net that others start from: what it is, where from, its sha256."""
     digest = hashlib.sha256(Path(net_path).read_bytes()).hexdigest()
     record = description | {"source": source, "sha256": digest}
-    write_whole(path, json.dumps(record, indent=2) + "\n")
+    write_file(path, json.dumps(record, indent=2) + "\n")
 
 
 def read_description(path):

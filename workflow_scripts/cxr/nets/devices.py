@@ -38,7 +38,7 @@ OTHERWISE = f'{SHARE_LESS} or the CPU (CUDA_VISIBLE_DEVICES="")'
 _held = []  # locks on GPUs, until the process ends
 
 
-def take_device(precision="fp32"):
+def select_device(precision="fp32"):
     """The device to compute on, deterministically: a GPU if there is one, else the CPU.
 
     Of several GPUs, the one that the fewest processes of this user took on this machine: jobs

@@ -21,7 +21,7 @@ from tensorflow import keras
 
 from cxr.cli import InputError, progress
 from cxr.data.images import normalise
-from cxr.files import whole
+from cxr.files import atomic_write
 
 # Whatever ~/.keras/keras.json says.
 keras.backend.set_image_data_format("channels_last")
@@ -98,7 +98,7 @@ def with_dense_head(net):
 
 def save_net(path, net, description):
     """Write net and description as HDF5; the file appears whole or not at all."""
-    with whole(path) as temporary, warnings.catch_warnings():
+    with atomic_write(path) as temporary, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*HDF5")
         net.save(temporary, save_format="h5", include_optimizer=False)
         with h5py.File(temporary, "a") as file:

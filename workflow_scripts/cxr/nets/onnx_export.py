@@ -15,7 +15,7 @@ from torch import nn
 from torchvision.models import DenseNet, ResNet, SqueezeNet
 
 from cxr.cli import InputError, progress
-from cxr.files import write_whole
+from cxr.files import write_file
 from cxr.nets.torch_nets import normalise, output_layer
 
 INPUT, OUTPUT = "pixels_normalised", "logits"
@@ -75,7 +75,7 @@ def export(net, description, path):
         net, description, opset_version=17, dynamic_axes={INPUT: {0: "n"}, OUTPUT: {0: "n"}}
     )
     onnx.checker.check_model(model, full_check=True)
-    write_whole(path, model.SerializeToString(deterministic=True))
+    write_file(path, model.SerializeToString(deterministic=True))
 
 
 @torch.no_grad()
@@ -96,7 +96,7 @@ def export_keras_source(net, description, path):
             pad_instead_of_ceil(node)
     rename_tensors(model.graph)
     onnx.checker.check_model(model)
-    write_whole(path, model.SerializeToString(deterministic=True))
+    write_file(path, model.SerializeToString(deterministic=True))
 
 
 def to_onnx(net, description, **options):

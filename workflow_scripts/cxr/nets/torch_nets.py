@@ -20,7 +20,7 @@ from torch import nn
 
 from cxr.contents import ZIP, refuse_other, what_is
 from cxr.data.images import IMAGENET_MEAN, IMAGENET_STD
-from cxr.files import write_whole
+from cxr.files import write_file
 from cxr.nets.descriptions import NetError, read_description
 
 
@@ -99,7 +99,7 @@ def save_net(path, net, description):
         name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()
     }
     # One metadata key: safetensors writes several in no fixed order, and bytes should be equal.
-    write_whole(path, save(tensors, metadata={"net": json.dumps(description, sort_keys=True)}))
+    write_file(path, save(tensors, metadata={"net": json.dumps(description, sort_keys=True)}))
 
 
 def load_net(path):

@@ -75,7 +75,7 @@ class Progress:
 def fit(net, train, val, settings, device, resume=None, report=lambda history: None):
     """Train net; returns (state dict of the epoch with the lowest validation loss, history rows).
 
-    train, val: LabelledImages. device: of take_device. Unless settings say otherwise, a frozen net
+    train, val: LabelledImages. device: of select_device. Unless settings say else, a frozen net
     (all but the output layer) stays in eval mode, so that batch norm keeps its statistics, and
     its features are computed once. report is called with the history so far after each epoch.
     resume: a ResumeFile in use, from which an interrupted training resumes to the same bits, on a

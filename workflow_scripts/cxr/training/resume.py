@@ -12,7 +12,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from cxr.cli import InputError
-from cxr.files import whole
+from cxr.files import atomic_write
 
 
 class Stopped(InputError):
@@ -77,7 +77,7 @@ class ResumeFile:
 
     def _write(self, content):
         try:
-            with whole(self.path) as temporary:
+            with atomic_write(self.path) as temporary:
                 torch.save(content, temporary)
         except (OSError, RuntimeError) as error:  # the second is PyTorch's, of a full disk
             print(f"warning: {self.path}: not saved: {error}", file=sys.stderr, flush=True)
