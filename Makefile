@@ -49,7 +49,7 @@ verify:
 lint: env
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	.venv/bin/snakefmt --check Snakefile rules
+	.venv/bin/snakefmt --check Snakefile workflow rules
 	$(SNAKEMAKE) --lint
 
 test: export TORCH_PYTHON = $(call python_of,torch)

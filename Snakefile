@@ -1,9 +1,26 @@
 """Reproduction of Bassi & Attux 2020, COVID-19 detection on chest X-rays: README.md."""
 
+from pathlib import Path
 
-configfile: f"{workflow.basedir}/config.yaml"
-configfile: f"{workflow.basedir}/config/sources.yaml"
-configfile: f"{workflow.basedir}/config/paper.yaml"
+import yaml
+from snakemake.utils import update_config
+
+# The folder of this file, also where it is a module of another workflow.
+ROOT = workflow.current_basedir.get_path_or_uri(secret_free=True)
+DEFAULTS = [
+    f"{ROOT}/{path}.yaml" for path in ("config", "config/sources", "config/paper")
+]
+
+for path in DEFAULTS:
+
+    configfile: path
+
+
+if workflow.modifier.skip_configfile:  # `config:` of a module, which says what differs
+    given, config = config, {}
+    for path in DEFAULTS:
+        update_config(config, yaml.safe_load(Path(path).read_text()))
+    update_config(config, given)
 
 
 report: "report/captions/study.rst"

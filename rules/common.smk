@@ -14,9 +14,7 @@ from snakemake.exceptions import WorkflowError
 
 # The workflow's own files, seen from the folder it works in: `--directory` may move that, and
 # relative paths keep results valid when both are copied elsewhere.
-HERE = Path(
-    os.path.relpath(workflow.current_basedir.get_path_or_uri(secret_free=True))
-).parent
+HERE = Path(os.path.relpath(ROOT))
 SCRIPTS = HERE / "workflow_scripts"
 REPORT = HERE / "report"  # pages that steps fill, and their style
 

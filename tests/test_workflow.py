@@ -202,6 +202,34 @@ def with_phantoms(study, tmp_path, change):
     return overlay(study, tmp_path, move)
 
 
+def test_as_a_module_of_another_workflow(study, tmp_path):
+    settings = with_phantoms(study, tmp_path, lambda settings: settings.pop("phantoms"))
+    target = "results/data/covid19/split.csv"
+    (tmp_path / "Snakefile").write_text(
+        f"""
+configfile: {str(settings)!r}
+module covid19:
+    snakefile: {str(study / "Snakefile")!r}
+    config: config
+use rule * from covid19 as covid19_*
+rule count:
+    default_target: True
+    input: {target!r}
+    output: "lines.txt"
+    shell: "wc -l < {{input}} > {{output}}"
+"""
+    )
+    assert planned(tmp_path, "covid19_all", config=None)["covid19_train_phase"] == 16
+    run = snakemake(tmp_path, "--cores", "2", config=None)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert (tmp_path / target).read_bytes() == (study / target).read_bytes()
+
+
+def test_where_the_catalogue_looks_for_the_workflow(clone):
+    jobs = planned(clone, "--snakefile", "workflow/Snakefile", "all", config=None)
+    assert jobs["train_phase"] == 5 * 4
+
+
 # Folders and variables of other people
 
 
