@@ -1,5 +1,6 @@
 """Rules as a reader relies on them: a command names every file that it reads or writes."""
 
+import re
 import shlex
 
 import pytest
@@ -9,7 +10,7 @@ from studies import ROOT, snakemake
 
 
 def is_gate(path):
-    """Whether a file only decides that a job runs: checksums of large files, and loaded nets' AUROC."""
+    """Whether a file only decides that a job runs: a checksum, or a loaded net's AUROC."""
     return path.endswith((".sha256", "/auroc.csv")) or path == "results/downloads/covid19.csv"
 
 
@@ -29,3 +30,23 @@ def test_commands_name_every_file():
         files = [path for path in files if not path.startswith("--")]
         missing |= {(script, path) for path in files if path not in named and not is_gate(path)}
     assert not missing, "\n".join(f"{script}: {path}" for script, path in sorted(missing))
+
+
+def test_every_script_is_listed_once_under_its_rules():
+    chapters = (ROOT / "workflow_scripts/README.md").read_text().split("\n## ")
+    listed = {
+        chapter.partition("\n")[0]: re.findall(r"^- `(\w+)\.py`: ", chapter, re.MULTILINE)
+        for chapter in chapters
+    }
+    names = [name for names in listed.values() for name in names]
+    assert sorted(names) == sorted(path.stem for path in ROOT.glob("workflow_scripts/*.py"))
+    rules = re.findall(
+        r'^include: "rules/(\w+)\.smk"', (ROOT / "Snakefile").read_text(), re.MULTILINE
+    )
+    order = [rule for rule in rules if rule in listed]
+    assert [chapter for chapter in listed if chapter in rules] == order
+    for chapter in order:
+        steps = (ROOT / f"rules/{chapter}.smk").read_text()
+        for name in listed[chapter]:
+            step = "audit_{audit}" if name.startswith("audit_") else name
+            assert re.search(rf'step\(\s*"{re.escape(step)}"', steps), (chapter, name)
