@@ -90,14 +90,14 @@ def test_database_as_a_folder(database, tmp_path):
     assert listed(tmp_path, database) == EXPECTED
 
 
-def test_the_folder_links_to_images_and_nothing_else(database, tmp_path):
+def test_the_folder_links_to_images_and_tables_and_nothing_else(database, tmp_path):
     (database / "COVID-19 Radiography Database" / "NORMAL" / "notes.txt").write_text("no image")
+    (database / "COVID-19 Radiography Database" / "NORMAL.metadata.xlsx").write_text("pages")
     (tmp_path / "covid19").symlink_to(database)  # as earlier versions left it
     listed(tmp_path, database)
     links = [path for path in (tmp_path / "covid19").rglob("*") if not path.is_dir()]
-    assert {path.relative_to(tmp_path / "covid19").as_posix() for path in links} == {
-        image for image, _ in EXPECTED
-    }
+    names = {path.relative_to(tmp_path / "covid19").as_posix() for path in links}
+    assert names == {"NORMAL.metadata.xlsx", *(image for image, _ in EXPECTED)}
     assert all(path.is_symlink() for path in links)
     with pytest.raises(InputError, match="there is a file already"):
         root = database / "COVID-19 Radiography Database"

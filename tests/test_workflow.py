@@ -382,6 +382,13 @@ def test_counts_of_patients_are_the_audits(study):
     assert re.search(f"COVID-19 database: {known}", results["patients"])
 
 
+def test_the_databases_tables_reach_the_metadata(study):
+    """By which patients and lateral views are found."""
+    metadata = read(study / "results/data/covid19/metadata.csv")
+    assert [row["url"] != "" for row in metadata].count(True) == 10
+    assert "L" in "".join(row["views"] for row in metadata)
+
+
 def test_evidence_of_checklists_opens_from_disk(study):
     page = study / "results/audits/checklists.html"
     links = re.findall(r'href="([^"]+)"', page.read_text())

@@ -1,8 +1,8 @@
 """Fetch the COVID-19 Radiography Database and list its images.
 
 The data set is a folder or zip file (--local), or is downloaded by kagglehub (--kaggle, a handle
-with its version). FOLDER gets a link to each image, in its class folder, and MANIFEST lists the
-images: image (path relative to FOLDER), class, bytes, sha256.
+with its version). FOLDER gets a link to each image, in its class folder, and to the database's
+Excel tables. MANIFEST lists the images: image (path relative to FOLDER), class, bytes, sha256.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.cli import InputError, pair, parser, progress, user_errors
-from cxr.data.covid19 import CLASSES
+from cxr.data.covid19 import CLASSES, TABLES
 from cxr.data.decoding import image_files, print_passed
 from cxr.data.folders import is_clutter
 from cxr.data.sources import fetch_kaggle, file_sum, link_local, unpack_zip
@@ -42,6 +42,8 @@ def download_covid19(folder, manifest, classes, local=None, kaggle=None):
             digest = file_sum(path, "sha256") if os.access(path, os.R_OK) else ""
             rows.append((image, name, path.stat().st_size, digest))
             link_local(path, folder / image)
+    for table in sorted(root.glob(TABLES)):
+        link_local(table, folder / table.name)
     write_table(manifest, pd.DataFrame(rows, columns=["image", "class", "bytes", "sha256"]))
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.contents import LOCK, is_lock
-from cxr.data.covid19 import read_image_table
+from cxr.data.covid19 import TABLES, read_image_table
 from cxr.files import write_table
 from cxr.tables import is_missing, read_table
 
@@ -26,7 +26,7 @@ COLUMNS = ["patientid", "view", "modality", "url"]
 
 def match_metadata(folder, manifest, collection, originals, out):
     images = read_image_table(manifest, ["class"])[["image", "class"]]
-    images["url"] = images.image.map(read_pages(folder)).fillna("")
+    images["url"] = images.image.map(read_pages(folder, images.image)).fillna("")
     pages = read_collection(collection) if collection else pd.DataFrame(columns=COLUMNS)
     by_page = pages.groupby(pages.url.map(normal))
     views = by_page["view"].agg(lambda views: "|".join(sorted(views)))
@@ -43,10 +43,10 @@ def match_metadata(folder, manifest, collection, originals, out):
     print(f"{int(images['views'].notna().sum())} have one that the collection lists")
 
 
-def read_pages(folder):
+def read_pages(folder, images):
     """Page of each image: {image: URL}, from the database's Excel tables, where there are any."""
     pages = {}
-    for path in sorted(folder.glob("*.m?tadata.xlsx")):  # one is called matadata
+    for path in sorted(folder.glob(TABLES)):
         if is_lock(path):
             print(
                 f"warning: {path}: {LOCK}, skipped; close the workbook that it locks",
@@ -55,11 +55,15 @@ def read_pages(folder):
             continue
         table = read_table(path, ["FILE NAME", "URL"], text=["FILE NAME", "URL"])
         class_folder = path.name.split(".")[0]
-        numbers = {number_of(file.stem): file for file in (folder / class_folder).iterdir()}
+        numbers = {
+            number_of(Path(image).stem): image
+            for image in images
+            if image.startswith(f"{class_folder}/")
+        }
         for name, url in zip(table["FILE NAME"], table["URL"], strict=True):
-            file = numbers.get(number_of(str(name)))
-            if file and url:
-                pages[f"{class_folder}/{file.name}"] = url
+            image = numbers.get(number_of(str(name)))
+            if image and url:
+                pages[image] = url
     return pages
 
 
