@@ -2,25 +2,6 @@
 
 import csv
 
-
-def files_of(given):
-    """The paths among the options of an audit."""
-    values = [
-        (
-            value.values()
-            if isinstance(value, dict)
-            else value if isinstance(value, list) else [value]
-        )
-        for value in given.values()
-    ]
-    paths = [path for group in values for path in group]
-    return [
-        file
-        for path in paths
-        for file in ([ancient(path), *sums_of([path])] if has_sum(path) else [path])
-    ]
-
-
 CHECKLISTS = HERE / "report/checklists.csv"
 EVIDENCE = sorted(
     {

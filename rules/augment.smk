@@ -1,17 +1,6 @@
 """COVID-19 images as nets see them: words covered in the test images, variants of the others."""
 
 
-def text_boxes(settings):
-    """The list of boxes to cover: a path, what find_words writes, or none."""
-    given = settings["covid19"]["text_boxes"]
-    return "results/data/{covid19}/found_words.csv" if given == "found" else given or []
-
-
-def augmentation_settings(wildcards):
-    """Options of augment."""
-    return options(config["augmentation"] | {"seed": config["seed"]})
-
-
 rule find_words:
     input:
         folder=ancient(COVID19_IMAGES),

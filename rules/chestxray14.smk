@@ -1,20 +1,6 @@
 """ChestX-ray14: split by patient, and read from the archives into arrays."""
 
 
-def archives():
-    """Arrays of ChestX-ray14's archives."""
-    return [
-        f"results/data/chestxray14/arrays/{source['name'].removesuffix('.tar.gz')}.npy"
-        for source in config["sources"]["chestxray14"]
-        if source["name"].endswith(".tar.gz")
-    ]
-
-
-def tables_of(arrays):
-    """The CSVs beside arrays."""
-    return [array.replace(".npy", ".csv") for array in arrays]
-
-
 rule split_patients:
     input:
         labels=f"results/downloads/chestxray14/{config['chestxray14']['labels']}",

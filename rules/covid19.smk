@@ -1,31 +1,6 @@
 """COVID-19 images: inspected, split, words covered, augmented."""
 
 
-def lateral_views(settings):
-    """The list of images to exclude: a path, or what propose_lateral_views writes."""
-    given = settings["covid19"]["lateral_views"]
-    return f"{COVID19}/lateral_views_proposed.csv" if given == "proposed" else given
-
-
-def originals(settings):
-    """What match_originals found, if it is given a folder to look in."""
-    given = settings["covid19"]["originals"]
-    return "results/data/covid19/originals.csv" if given else []
-
-
-def covid19_split_settings(wildcards):
-    """Options of split_covid19: replicates differ in the seed."""
-    number = int(wildcards.covid19.partition("_split")[2] or 0)
-    return options(
-        {
-            "split_by": config["covid19"]["split_by"],
-            "test_per_class": config["covid19"]["test_images_per_class"],
-            "validation_fraction": config["covid19"]["validation_fraction"],
-            "seed": config["seed"] + number,
-        }
-    )
-
-
 rule inspect_covid19:
     input:
         folder=ancient(COVID19_IMAGES),

@@ -1,40 +1,6 @@
 """Sources: fetched, or linked where they are local, or drawn."""
 
 
-def is_folder(path):
-    """Whether a local source is a folder of images rather than a file."""
-    return not Path(path).suffix
-
-
-def phantoms(settings):
-    """Files that the configuration expects of draw_phantoms; none in the real study."""
-    local = [
-        source.get("local")
-        for sources in settings["sources"].values()
-        for source in sources
-    ]
-    lists = [settings["covid19"]["lateral_views"], settings["covid19"]["text_boxes"]]
-    return [path for path in [*local, *lists] if path and is_phantom(path)]
-
-
-def source_of(dataset, name):
-    return next(
-        source for source in config["sources"][dataset] if source["name"] == name
-    )
-
-
-def local_source(wildcards):
-    """The local path of a source, if it has one."""
-    source = source_of(wildcards.dataset, wildcards.source)
-    return [source["local"]] if "local" in source else []
-
-
-def source_options(wildcards):
-    """Where a source comes from and its sums, as options of download.py."""
-    source = source_of(wildcards.dataset, wildcards.source)
-    return options({key: value for key, value in source.items() if key != "name"})
-
-
 localrules:
     download,
     download_covid19,

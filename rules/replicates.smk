@@ -1,30 +1,5 @@
 """Replicates: the nets over other splits and seeds, and how much of a score is due to which."""
 
-
-def replicate_files(file):
-    """A file of each replicate of each net."""
-    n = config["replicates"]
-    if not n:
-        raise config_error(
-            "replicates", "0: no replicates; add for example --config replicates=5"
-        )
-    return [
-        f"results/replicates/split{split}_seed{seed}/{net}/{file}"
-        for net in config["nets"]
-        for split in range(1, n + 1)
-        for seed in range(1, n + 1)
-    ]
-
-
-def replicate_files_in_shell(file):
-    """The same files as bash expands them: all their names are longer than a command may be."""
-    numbers = f"{{1..{config['replicates']}}}"
-    return " ".join(
-        f"results/replicates/split{numbers}_seed{numbers}/{net}/{file}"
-        for net in config["nets"]
-    )
-
-
 # What only training needs is not kept: checkpoints and variants of 10 x 10 replicates would take
 # 150 GB.
 

@@ -1,0 +1,144 @@
+"""What rules take inputs and options from, in the order of their files."""
+
+# download
+
+
+def is_folder(path):
+    """Whether a local source is a folder of images rather than a file."""
+    return not Path(path).suffix
+
+
+def phantoms(settings):
+    """Files that the configuration expects of draw_phantoms; none in the real study."""
+    local = [
+        source.get("local")
+        for sources in settings["sources"].values()
+        for source in sources
+    ]
+    lists = [settings["covid19"]["lateral_views"], settings["covid19"]["text_boxes"]]
+    return [path for path in [*local, *lists] if path and is_phantom(path)]
+
+
+def source_of(dataset, name):
+    return next(
+        source for source in config["sources"][dataset] if source["name"] == name
+    )
+
+
+def local_source(wildcards):
+    """The local path of a source, if it has one."""
+    source = source_of(wildcards.dataset, wildcards.source)
+    return [source["local"]] if "local" in source else []
+
+
+def source_options(wildcards):
+    """Where a source comes from and its sums, as options of download.py."""
+    source = source_of(wildcards.dataset, wildcards.source)
+    return options({key: value for key, value in source.items() if key != "name"})
+
+
+# chestxray14
+
+
+def archives():
+    """Arrays of ChestX-ray14's archives."""
+    return [
+        f"results/data/chestxray14/arrays/{source['name'].removesuffix('.tar.gz')}.npy"
+        for source in config["sources"]["chestxray14"]
+        if source["name"].endswith(".tar.gz")
+    ]
+
+
+def tables_of(arrays):
+    """The CSVs beside arrays."""
+    return [array.replace(".npy", ".csv") for array in arrays]
+
+
+# covid19
+
+
+def lateral_views(settings):
+    """The list of images to exclude: a path, or what propose_lateral_views writes."""
+    given = settings["covid19"]["lateral_views"]
+    return f"{COVID19}/lateral_views_proposed.csv" if given == "proposed" else given
+
+
+def originals(settings):
+    """What match_originals found, if it is given a folder to look in."""
+    given = settings["covid19"]["originals"]
+    return "results/data/covid19/originals.csv" if given else []
+
+
+def covid19_split_settings(wildcards):
+    """Options of split_covid19: replicates differ in the seed."""
+    number = int(wildcards.covid19.partition("_split")[2] or 0)
+    return options(
+        {
+            "split_by": config["covid19"]["split_by"],
+            "test_per_class": config["covid19"]["test_images_per_class"],
+            "validation_fraction": config["covid19"]["validation_fraction"],
+            "seed": config["seed"] + number,
+        }
+    )
+
+
+# augment
+
+
+def text_boxes(settings):
+    """The list of boxes to cover: a path, what find_words writes, or none."""
+    given = settings["covid19"]["text_boxes"]
+    return "results/data/{covid19}/found_words.csv" if given == "found" else given or []
+
+
+def augmentation_settings(wildcards):
+    """Options of augment."""
+    return options(config["augmentation"] | {"seed": config["seed"]})
+
+
+# audits
+
+
+def files_of(given):
+    """The paths among the options of an audit."""
+    values = [
+        (
+            value.values()
+            if isinstance(value, dict)
+            else value if isinstance(value, list) else [value]
+        )
+        for value in given.values()
+    ]
+    paths = [path for group in values for path in group]
+    return [
+        file
+        for path in paths
+        for file in ([ancient(path), *sums_of([path])] if has_sum(path) else [path])
+    ]
+
+
+# replicates
+
+
+def replicate_files(file):
+    """A file of each replicate of each net."""
+    n = config["replicates"]
+    if not n:
+        raise config_error(
+            "replicates", "0: no replicates; add for example --config replicates=5"
+        )
+    return [
+        f"results/replicates/split{split}_seed{seed}/{net}/{file}"
+        for net in config["nets"]
+        for split in range(1, n + 1)
+        for seed in range(1, n + 1)
+    ]
+
+
+def replicate_files_in_shell(file):
+    """The same files as bash expands them: all their names are longer than a command may be."""
+    numbers = f"{{1..{config['replicates']}}}"
+    return " ".join(
+        f"results/replicates/split{numbers}_seed{numbers}/{net}/{file}"
+        for net in config["nets"]
+    )
