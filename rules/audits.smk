@@ -137,7 +137,8 @@ rule audit:
     message:
         "Auditing {wildcards.audit}"
     shell:
-        "{params.run} {params.options} --out {output.table} &> {log}"
+        "{params.run} {params.options}"
+        " --out {output.table} {output.finding} {output.figure} &> {log}"
 
 
 use rule audit as audit_nets with:

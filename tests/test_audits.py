@@ -19,7 +19,7 @@ from collect_audits import collect_audits
 from cxr.cli import InputError
 from cxr.data.chestxray14 import years
 from cxr.data.image_sets import save_images
-from cxr.evaluation.audits import lungs, save_audit
+from cxr.evaluation.audits import AuditOutputs, lungs, save_audit
 from small_trainings import CLASSES
 from torch import nn
 
@@ -29,6 +29,10 @@ SIZE = 32
 def write(path, **columns):
     pd.DataFrame(columns).to_csv(path, index=False)
     return path
+
+
+def outputs(table):
+    return AuditOutputs(table, table.with_suffix(".finding.csv"), table.with_suffix(".svg"))
 
 
 def finding(out):
@@ -64,7 +68,7 @@ def patients_finding(folder, nih, database, pairs=NO_PAIRS):
         table["image"] = [f"{name}{number}" for number in range(len(table))]
         table.assign(**{"class": "normal"}).to_csv(folder / f"{name}.csv", index=False)
         tables.append(folder / f"{name}.csv")
-    audit_patients(*tables, write(folder / "pairs.csv", **pairs), out)
+    audit_patients(*tables, write(folder / "pairs.csv", **pairs), outputs(out))
     return finding(out)
 
 
@@ -169,7 +173,7 @@ def select(folder, **changes):
         histories[-1].parent.mkdir(parents=True)
         write(histories[-1], epoch=[1, 2, 3], val_loss=given["losses"])
     out = folder / "audits" / "selection.csv"
-    audit_selection(histories, *tables, split, pairs, nih, given["pretraining"], out)
+    audit_selection(histories, *tables, split, pairs, nih, given["pretraining"], outputs(out))
     return finding(out)
 
 
@@ -276,7 +280,7 @@ def duplicates_finding(folder, *pairs, given=True):
     table.to_csv(folder / "d.csv", index=False)
     out = folder / "audits" / "duplicates.csv"
     audit_duplicates(
-        split, {"netA": folder / "netA.csv"}, out, folder / "scores.csv",
+        split, {"netA": folder / "netA.csv"}, outputs(out), folder / "scores.csv",
         folder / "d.csv" if given else None,
     )  # fmt: skip
     scores = pd.read_csv(folder / "scores.csv").set_index("images")
@@ -330,7 +334,7 @@ def sources_finding(folder, urls, classes):
     )
     splits = {"image": images, "class": classes, "split": "train"}
     out = folder / "audits" / "sources.csv"
-    audit_sources(metadata, write(folder / "s.csv", **splits), out)
+    audit_sources(metadata, write(folder / "s.csv", **splits), outputs(out))
     result, gate = finding(out)
     assert gate == "report"
     return result
@@ -372,7 +376,7 @@ def test_text(tmp_path, out, planted):
     edited = predictions(None, 5 if planted else 10, "edited")
     pd.concat([edited, unedited]).to_csv(tmp_path / "netA.csv", index=False)
     boxes = write(tmp_path / "boxes.csv", image=[f"covid19{n}" for n in range(10)])
-    audit_text(boxes, {"netA": tmp_path / "netA.csv"}, 0, out)
+    audit_text(boxes, {"netA": tmp_path / "netA.csv"}, 0, outputs(out))
     result, gate = finding(out)
     row = pd.read_csv(out).iloc[0]
     assert gate == "report"
@@ -391,8 +395,9 @@ def test_text_in_a_class_without_test_images(tmp_path, out):
     table = pd.concat(tables)
     table[table["class"] != "normal"].to_csv(tmp_path / "netA.csv", index=False)
     audit_text(
-        write(tmp_path / "b.csv", image=["covid190"]), {"netA": tmp_path / "netA.csv"}, 0, out
-    )
+        write(tmp_path / "b.csv", image=["covid190"]), {"netA": tmp_path / "netA.csv"}, 0,
+        outputs(out),
+    )  # fmt: skip
     assert "0 of 0 normal, 0 of 10 viral_pneumonia, 1 of 10 covid19" in finding(out)[0]
 
 
@@ -400,7 +405,7 @@ def test_text_that_no_image_has_is_said(tmp_path, out):
     tables = [predictions(None, 10, version) for version in ("edited", "unedited")]
     pd.concat(tables).to_csv(tmp_path / "netA.csv", index=False)
     nets = {name: tmp_path / "netA.csv" for name in ("netA", "netB")}
-    audit_text(write(tmp_path / "boxes.csv", image=[]), nets, 0, out)
+    audit_text(write(tmp_path / "boxes.csv", image=[]), nets, 0, outputs(out))
     result, gate = finding(out)
     assert gate == "report"
     assert result.startswith("none of 30 test images has a box around letters or words")
@@ -422,7 +427,7 @@ def pretraining_finding(folder, nih, database):
     array, table = image_set(folder / "nih.npy", nih, "none")
     database, classes = image_set(folder / "covid19.npy", database, "normal")
     out = folder / "audits" / "pretraining.csv"
-    audit_pretraining([array], [table], [database], [classes], 8, 0.97, 0.99, out)
+    audit_pretraining([array], [table], [database], [classes], 8, 0.97, 0.99, outputs(out))
     return *finding(out), pd.read_csv(out)
 
 
@@ -471,7 +476,9 @@ def test_pretraining_without_images_is_not_known(tmp_path, pictures, empty):
 def test_pretraining_wants_a_table_for_each_array(tmp_path, pictures):
     array, table = image_set(tmp_path / "nih.npy", pictures, "none")
     with pytest.raises(InputError, match="1 arrays, but 2 tables; expected one each"):
-        audit_pretraining([array], [table] * 2, [array], [table], 8, 0.97, 0.99, tmp_path / "o.csv")
+        audit_pretraining(
+            [array], [table] * 2, [array], [table], 8, 0.97, 0.99, outputs(tmp_path / "o.csv")
+        )
 
 
 def nuisance(folder, border=0, size=0, classes=None, trained=None):
@@ -495,7 +502,7 @@ def nuisance(folder, border=0, size=0, classes=None, trained=None):
 @pytest.mark.parametrize("planted", ["nothing", "border", "file"])
 def test_nuisance(tmp_path, out, planted):
     given = {"border": {"border": 60}, "file": {"size": 500}}.get(planted, {})
-    audit_nuisance(*nuisance(tmp_path, **given), 0, out)
+    audit_nuisance(*nuisance(tmp_path, **given), 0, outputs(out))
     scores = pd.read_csv(out).set_index("from").balanced_accuracy
     result, gate = finding(out)
     assert gate == "report"
@@ -509,7 +516,7 @@ def test_nuisance(tmp_path, out, planted):
 
 
 def test_nuisance_without_test_images_of_a_class(tmp_path, out):
-    audit_nuisance(*nuisance(tmp_path, border=60, classes=[0, 2] * 10), 0, out)
+    audit_nuisance(*nuisance(tmp_path, border=60, classes=[0, 2] * 10), 0, outputs(out))
     result, gate = finding(out)
     assert gate == "report"
     assert (
@@ -528,7 +535,7 @@ def test_nuisance_without_test_images_of_a_class(tmp_path, out):
     ],
 )
 def test_nuisance_that_cannot_be_learnt_is_said(tmp_path, out, given, words):
-    audit_nuisance(*nuisance(tmp_path, **given), 0, out)
+    audit_nuisance(*nuisance(tmp_path, **given), 0, outputs(out))
     result, gate = finding(out)
     assert gate == "report"
     assert result.startswith(words) and result.endswith("tells the class can't be said")
@@ -538,7 +545,7 @@ def test_nuisance_without_a_row_of_an_image_is_an_error(tmp_path, out):
     manifest, *rest = nuisance(tmp_path)
     pd.read_csv(manifest).iloc[1:].to_csv(manifest, index=False)
     with pytest.raises(InputError, match=r"manifest\.csv: no row for image 'train0.png'"):
-        audit_nuisance(manifest, *rest, 0, out)
+        audit_nuisance(manifest, *rest, 0, outputs(out))
 
 
 class Brightness(nn.Module):
@@ -583,7 +590,7 @@ def test_regions(tmp_path, out, load, planted):
     pixels[10:, region] = 250
     images = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     load(region)
-    audit_regions({"netA": None}, *images, *images, 0, out)
+    audit_regions({"netA": None}, *images, *images, 0, outputs(out))
     found = pd.read_csv(out).set_index("region")
     table = found.accuracy[found.output_layer == "as trained"]
     new = found.accuracy[found.output_layer == "trained anew"]
@@ -608,7 +615,7 @@ def test_regions_that_a_new_output_layer_can_use(tmp_path, out, load):
     pixels[10:] = 90
     images = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     load(np.ones((SIZE, SIZE), bool))
-    audit_regions({"netA": None}, *images, *images, 0, out)
+    audit_regions({"netA": None}, *images, *images, 0, outputs(out))
     found = pd.read_csv(out).set_index(["output_layer", "region"]).accuracy
     assert found["as trained", "without lungs"] == 0.5
     assert found["trained anew", "without lungs"] == 1
@@ -619,7 +626,9 @@ def test_regions_without_test_images_are_not_known(tmp_path, out, load):
     pixels = np.zeros((20, SIZE, SIZE), np.uint8)
     train = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     load(lungs(SIZE))
-    audit_regions({"netA": None}, *train, *image_set(tmp_path / "e.npy", pixels[:0], []), 0, out)
+    audit_regions(
+        {"netA": None}, *train, *image_set(tmp_path / "e.npy", pixels[:0], []), 0, outputs(out)
+    )
     result, gate = finding(out)
     assert gate == "report"
     assert result.startswith("there is no test image, so that")
@@ -630,7 +639,7 @@ def test_regions_of_one_class_have_no_new_output_layer(tmp_path, out, load):
     images = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     train = image_set(tmp_path / "train.npy", pixels, "normal")
     load(lungs(SIZE))
-    audit_regions({"netA": None}, *train, *images, 0, out)
+    audit_regions({"netA": None}, *train, *images, 0, outputs(out))
     result, gate = finding(out)
     assert gate == "report"
     assert result.endswith("A new output layer can't be trained: train images are of one class")
@@ -640,7 +649,7 @@ def relevance_finding(folder, maps, classes):
     np.savez(folder / "maps.npz", relevance=maps)
     names = [f"{number}" for number in range(len(classes))]
     table = write(folder / "t.csv", image=names, **{"class": classes})
-    audit_relevance(folder / "maps.npz", table, 0, folder / "audits" / "relevance.csv")
+    audit_relevance(folder / "maps.npz", table, 0, outputs(folder / "audits" / "relevance.csv"))
     return finding(folder / "audits" / "relevance.csv")
 
 
@@ -696,7 +705,7 @@ def adults_finding(folder, people, pairs=(), most=9, pretraining=None, net="netA
     audit_adults(
         {net: None}, [folder / "a.npy"], [folder / "a.csv"], split, labels,
         pairs_table(folder / "p.csv", *pairs), covid19, pretraining or {net: "none"}, most, 0,
-        folder / "audits" / "adults.csv",
+        outputs(folder / "audits" / "adults.csv"),
     )  # fmt: skip
     result, gate = finding(folder / "audits" / "adults.csv")
     assert gate == "report"
@@ -776,7 +785,9 @@ def test_ages_of_the_label_table(text, age):
 def test_findings_are_collected_and_a_failure_stops_a_strict_run(tmp_path):
     paths = []
     for name, gate in (("patients", "fail"), ("text", "report")):
-        save_audit(tmp_path / f"{name}.csv", pd.DataFrame({"a": [1]}), f"about {name}", gate)
+        save_audit(
+            outputs(tmp_path / f"{name}.csv"), pd.DataFrame({"a": [1]}), f"about {name}", gate
+        )
         paths.append(tmp_path / f"{name}.finding.csv")
     collect_audits(paths, False, tmp_path / "audits.csv")
     table = pd.read_csv(tmp_path / "audits.csv")

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("torch")
 from audit_patients import audit_patients
 from count_images import count_images
+from cxr.evaluation.audits import AuditOutputs
 
 SCRIPTS = Path(__file__).parent.parent / "workflow_scripts"
 CLASSES = ["normal", "viral_pneumonia", "covid19"]
@@ -64,7 +65,8 @@ def test_patients_are_counted_as_the_audit_does(tables, tmp_path):
     counts = counted(tables, tmp_path / "counts.csv")
     assert counts["images_of_known_patients"] == 2
     assert counts["patients_in_several_splits"] == 1
-    audit_patients(tables["chestxray14"], tables["covid19"], tables["pairs"], tmp_path / "p.csv")
+    out = AuditOutputs(*(tmp_path / name for name in ("p.csv", "p.finding.csv", "p.svg")))
+    audit_patients(tables["chestxray14"], tables["covid19"], tables["pairs"], out)
     result = pd.read_csv(tmp_path / "p.finding.csv").result[0]
     assert "COVID-19 database: 1 of 1 known patients have images in two splits or more" in result
     assert "the patient of 6 of 8 images is not known" in result

@@ -18,7 +18,7 @@ from cxr.data.chestxray14 import NO_FINDING, read_ages
 from cxr.data.covid19 import read_image_table
 from cxr.data.image_sets import open_by_split
 from cxr.data.overlaps import PRETRAINING, check_pretraining, same_pictures
-from cxr.evaluation.audits import plot_intervals, save_audit, span
+from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
 from cxr.evaluation.metrics import proportion_interval
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
@@ -50,7 +50,7 @@ def audit_adults(
     save_audit(out, table, describe(table, reasons, elsewhere), "report")
     covid19 = table[table.decision == "covid19"]
     plot_intervals(
-        out.with_suffix(".svg"), covid19.net, covid19.share, covid19.share_low,
+        out.figure, covid19.net, covid19.share, covid19.share_low,
         covid19.share_high, "adults without a finding called COVID-19",
     )  # fmt: skip
 
@@ -138,7 +138,7 @@ if __name__ == "__main__":
     )  # fmt: skip
     arguments.add_argument("--most", type=int, required=True, help="images, at most")
     arguments.add_argument("--seed", type=int, required=True)
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     chosen = vars(arguments.parse_args())
     with user_errors():
         audit_adults(

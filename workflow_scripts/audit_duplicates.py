@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, user_errors
 from cxr.data.overlaps import used_duplicates
-from cxr.evaluation.audits import plot_intervals, save_audit, span
+from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
 from cxr.evaluation.metrics import final_predictions, proportion_interval, read_predictions
 from cxr.files import write_table
 
@@ -35,7 +35,7 @@ def audit_duplicates(split, predictions, out, scores, duplicates=None):
         result = "no table of duplicates was given, so that whether there are any can't be said"
         save_audit(out, used, result, "report")
     plot_intervals(
-        out.with_suffix(".svg"),
+        out.figure,
         accuracies.net
         + ", "
         + accuracies.images.map({"all": "all images", "without": "no duplicates"}),
@@ -79,7 +79,7 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--predictions", type=pair(Path), nargs="+", required=True, metavar="NET=CSV"
     )
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     arguments.add_argument("--scores", type=Path, required=True, help="CSV to write")
     chosen = vars(arguments.parse_args())
     with user_errors():

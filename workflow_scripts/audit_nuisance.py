@@ -12,7 +12,7 @@ import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import open_all
-from cxr.evaluation.audits import linear_model, lungs, plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, linear_model, lungs, plot_intervals, save_audit
 from cxr.evaluation.metrics import proportion_interval
 from sklearn.metrics import recall_score
 
@@ -39,7 +39,7 @@ def audit_nuisance(manifest, train, train_table, val, val_table, test, test_tabl
     table = pd.DataFrame(rows, columns=COLUMNS)
     save_audit(out, table, describe(table, learnt[1], tried[1]), "report")
     plot_intervals(
-        out.with_suffix(".svg"), table["from"], table.balanced_accuracy, table.accuracy_low,
+        out.figure, table["from"], table.balanced_accuracy, table.accuracy_low,
         table.accuracy_high, "balanced accuracy without the lungs",
         (1 / max(n_classes, 1), "chance"),
     )  # fmt: skip
@@ -104,6 +104,6 @@ if __name__ == "__main__":
         arguments.add_argument(f"--{name}", type=Path, required=True, help="images (.npy)")
         arguments.add_argument(f"--{name}-table", type=Path, required=True, help="their CSV")
     arguments.add_argument("--seed", type=int, required=True)
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     with user_errors():
         audit_nuisance(**vars(arguments.parse_args()))

@@ -13,7 +13,7 @@ from cxr.cli import parser, user_errors
 from cxr.data.covid19 import read_image_table
 from cxr.data.overlaps import patients_across_splits, read_covid19_patients, used_images
 from cxr.data.splits import SPLITS
-from cxr.evaluation.audits import plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit
 
 
 def audit_patients(chestxray14, covid19, pairs, out):
@@ -34,7 +34,7 @@ def audit_patients(chestxray14, covid19, pairs, out):
     save_audit(out, found, ". ".join(findings), "fail" if concerned["ChestX-ray14"] else gate)
     labels = found.dataset + ": " + found.split + ", " + found.other_split
     counts = found.shared_patients
-    plot_intervals(out.with_suffix(".svg"), labels, counts, counts * 0, counts, "shared patients")
+    plot_intervals(out.figure, labels, counts, counts * 0, counts, "shared patients")
 
 
 def describe(used):
@@ -69,6 +69,6 @@ if __name__ == "__main__":
     arguments.add_argument("--chestxray14", type=Path, required=True, help="its split.csv")
     arguments.add_argument("--covid19", type=Path, required=True, help="its split.csv")
     arguments.add_argument("--pairs", type=Path, required=True, help="of the audit pretraining")
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     with user_errors():
         audit_patients(**vars(arguments.parse_args()))

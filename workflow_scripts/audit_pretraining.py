@@ -12,7 +12,7 @@ import pandas as pd
 from cxr.cli import parser, progress, user_errors
 from cxr.data.duplicates import correlate, perceptual_hashes
 from cxr.data.image_sets import open_all, usable
-from cxr.evaluation.audits import plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit
 from PIL import Image
 
 COLUMNS = ["image", "class", "chestxray14_image", "hamming_distance", "correlation", "same_picture"]
@@ -45,7 +45,7 @@ def audit_pretraining(
     save_audit(out, pairs, *describe(images, pairs, n_compared, correlation, same_picture))
     counts = images.groupby("class").same.sum()
     plot_intervals(
-        out.with_suffix(".svg"), counts.index, counts, 0 * counts, counts,
+        out.figure, counts.index, counts, 0 * counts, counts,
         "images that are in ChestX-ray14, too",
     )  # fmt: skip
 
@@ -77,6 +77,6 @@ if __name__ == "__main__":
     arguments.add_argument("--hamming-distance", type=int, required=True, help="bits, at most")
     arguments.add_argument("--correlation", type=float, required=True, help="at least: alike")
     arguments.add_argument("--same-picture", type=float, required=True, help="at least: the same")
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     with user_errors():
         audit_pretraining(**vars(arguments.parse_args()))

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, progress, user_errors
 from cxr.data.image_sets import open_by_class
-from cxr.evaluation.audits import linear_model, lungs, plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, linear_model, lungs, plot_intervals, save_audit
 from cxr.evaluation.metrics import proportion_interval
 from cxr.nets.devices import select_device
 from cxr.nets.inputs import CachedFeatures
@@ -35,7 +35,7 @@ def audit_regions(nets, train, train_table, images, images_table, seed, out):
     guess = float(tried.labels.mean(axis=0).max()) if len(tried) else np.nan
     save_audit(out, table, describe(table, guess), "report")
     plot_intervals(
-        out.with_suffix(".svg"),
+        out.figure,
         table.net + ", " + table.region + ", " + table.output_layer,
         table.accuracy,
         table.accuracy_low, table.accuracy_high, "accuracy on the test images",
@@ -106,7 +106,7 @@ if __name__ == "__main__":
     arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
     arguments.add_argument("--images-table", type=Path, required=True, help="their CSV")
     arguments.add_argument("--seed", type=int, required=True)
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     chosen = vars(arguments.parse_args())
     with user_errors():
         audit_regions(**chosen | {"nets": dict(chosen["nets"])})

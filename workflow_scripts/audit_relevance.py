@@ -11,7 +11,7 @@ import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import read_relevance
-from cxr.evaluation.audits import lungs, plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
 from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
 
 COLUMNS = ["decision", "share_inside", "share_low", "share_high", "n"]
@@ -36,7 +36,7 @@ def audit_relevance(relevance, table, seed, out):
     area = inside.mean()
     save_audit(out, found, describe(found, len(images), area), "report")
     plot_intervals(
-        out.with_suffix(".svg"), found.decision, found.share_inside, found.share_low,
+        out.figure, found.decision, found.share_inside, found.share_low,
         found.share_high, "share of positive relevance inside the lungs", (area, "share of area"),
     )  # fmt: skip
 
@@ -68,6 +68,6 @@ if __name__ == "__main__":
     arguments.add_argument("--relevance", type=Path, required=True, help="test_set.npz")
     arguments.add_argument("--table", type=Path, required=True, help="test_set.csv")
     arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     with user_errors():
         audit_relevance(**vars(arguments.parse_args()))

@@ -14,7 +14,7 @@ import pandas as pd
 from cxr.cli import pair, parser, user_errors
 from cxr.data.covid19 import read_image_table
 from cxr.data.overlaps import PRETRAINING, check_pretraining, same_pictures
-from cxr.evaluation.audits import plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit
 from cxr.tables import read_table
 
 COLUMNS = ["net", "phase", "kept_epoch", "epochs", "val_loss", "chosen_by"]
@@ -46,7 +46,7 @@ def audit_selection(histories, train, val, split, pairs, chestxray14, pretrainin
     table = phases.join(counts.assign(test_images=len(test)), on="net")
     save_audit(out, table, *describe(seen, len(test), phases))
     plot_intervals(
-        out.with_suffix(".svg"), phases.net + ", " + phases.phase, phases.kept_epoch,
+        out.figure, phases.net + ", " + phases.phase, phases.kept_epoch,
         0 * phases.epochs + 1, phases.epochs, "epochs of a phase, and the one that was kept",
     )  # fmt: skip
 
@@ -128,7 +128,7 @@ if __name__ == "__main__":
         "--pretraining", type=pair(), nargs="+", required=True, metavar="NET=WHERE",
         help=f"where it was pretrained on ChestX-ray14: {', '.join(PRETRAINING)}",
     )  # fmt: skip
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     chosen = vars(arguments.parse_args())
     with user_errors():
         audit_selection(**chosen | {"pretraining": dict(chosen["pretraining"])})

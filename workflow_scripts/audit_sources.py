@@ -11,7 +11,7 @@ import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.overlaps import used_images
-from cxr.evaluation.audits import save_audit
+from cxr.evaluation.audits import add_outputs, save_audit
 from cxr.figures import save_figure
 from matplotlib import pyplot as plt
 from scipy.stats.contingency import association
@@ -27,7 +27,7 @@ def audit_sources(metadata, split, out):
     counts = counts.loc[counts.sum(axis=1).sort_values(ascending=False).index]
     shown = counts.rename(index={"": "unknown"})
     save_audit(out, shown.reset_index(), describe(counts, len(used)), "report")
-    plot(out.with_suffix(".svg"), shown)
+    plot(out.figure, shown)
 
 
 def describe(counts, n):
@@ -81,6 +81,6 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--metadata", type=Path, required=True, help="of match_metadata")
     arguments.add_argument("--split", type=Path, required=True)
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     with user_errors():
         audit_sources(**vars(arguments.parse_args()))

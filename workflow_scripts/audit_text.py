@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from cxr.cli import InputError, pair, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
-from cxr.evaluation.audits import plot_intervals, save_audit, span
+from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
 from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, final_predictions, interval, read_predictions
 
 COLUMNS = ["net", "images_with_text", "changed_decisions", "change", "change_low", "change_high"]
@@ -26,7 +26,7 @@ def audit_text(text_boxes, predictions, seed, out):
     save_audit(out, table, describe(edited, boxed, table), "report")
     label = "change of the true class's sigmoid by covering text"
     plot_intervals(
-        out.with_suffix(".svg"), table.net, table.change, table.change_low, table.change_high,
+        out.figure, table.net, table.change, table.change_low, table.change_high,
         label, (0, "no change"),
     )  # fmt: skip
 
@@ -83,7 +83,7 @@ if __name__ == "__main__":
         "--predictions", type=pair(Path), nargs="+", required=True, metavar="NET=CSV"
     )
     arguments.add_argument("--seed", type=int, required=True, help="of the bootstrap")
-    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    add_outputs(arguments)
     chosen = vars(arguments.parse_args())
     with user_errors():
         audit_text(**chosen | {"predictions": dict(chosen["predictions"])})

@@ -1,6 +1,8 @@
 """What audits share: how a finding is worded and written, and where lungs are taken to be."""
 
+import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -15,18 +17,38 @@ from cxr.files import write_table
 GATES = ("pass", "fail", "report")
 
 
+class AuditOutputs(NamedTuple):
+    """Paths that an audit writes."""
+
+    table: Path
+    finding: Path
+    figure: Path
+
+
+class _Outputs(argparse.Action):
+    def __call__(self, parser, namespace, values, option=None):
+        setattr(namespace, self.dest, AuditOutputs(*values))
+
+
+def add_outputs(arguments):
+    """Add --out, whose value is AuditOutputs, to an audit's arguments."""
+    arguments.add_argument(
+        "--out", type=Path, nargs=3, action=_Outputs, required=True,
+        metavar=("TABLE", "FINDING", "FIGURE"), help="CSV, CSV and SVG to write",
+    )  # fmt: skip
+
+
 def save_audit(out, table, result, gate):
-    """Write an audit's table to OUT.csv and its finding to OUT.finding.csv.
+    """Write an audit's table and finding. out: AuditOutputs; the table's name is the audit's.
 
     result: one line in plain words. gate: pass or fail; or report, where there is no right answer
     or where the audit can't know.
     """
     if gate not in GATES:
         raise ValueError(f"gate {gate!r}; expected one of {GATES}")
-    out = Path(out)
-    write_table(out, table)
-    finding = pd.DataFrame([{"audit": out.stem, "result": result, "gate": gate}])
-    write_table(out.with_suffix(".finding.csv"), finding)
+    write_table(out.table, table)
+    finding = pd.DataFrame([{"audit": out.table.stem, "result": result, "gate": gate}])
+    write_table(out.finding, finding)
 
 
 def span(values, form="{}"):
