@@ -10,7 +10,7 @@ EVIDENCE = sorted(
         for name in row["evidence"].split("; ")
     }
 )
-PREDICTIONS = {net: f"results/{net}/predictions.csv" for net in config["nets"]}
+PREDICTIONS = by_net("predictions.csv")
 HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
 UNEDITED = ("train", "val", "test_unedited")  # the COVID-19 images as they were read
 # The files that each audit_NAME.py is given, by option.
@@ -219,11 +219,10 @@ rule write_checklists:
         run=step("write_checklists"),
         checklists=digest_of([CHECKLISTS]),
         page=digest_of([REPORT / "checklists.html", REPORT / "style.css"]),
-        results=subpath(output.table, ancestor=2),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),
     message:
         "Answering the checklists"
     shell:
         "{params.run} --checklists {input.checklists:q} --audits {input.audits}"
-        " --results {params.results} {params.options} --page {input.page:q}"
-        " --style {input.style:q} --out {output.table} &> {log}"
+        " --evidence {input.results} {params.options} --page {input.page:q}"
+        " --style {input.style:q} --out {output.table} --out-page {output.page} &> {log}"

@@ -199,6 +199,11 @@ def training_process(name):
     )
 
 
+def by_net(file):
+    """{net: a file of it}."""
+    return {net: f"results/{net}/{file}" for net in config["nets"]}
+
+
 def net_files(file):
     """A file of each net."""
-    return [f"results/{net}/{file}" for net in config["nets"]]
+    return list(by_net(file).values())

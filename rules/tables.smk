@@ -72,9 +72,11 @@ rule write_tables:
         "../envs/torch.yaml"
     params:
         run=step("write_tables"),
-        folder=subpath(output.summary, parent=True),
         nets=options(
             {
+                "confusion": by_net("confusion.csv"),
+                "metrics": by_net("metrics.csv"),
+                "summaries": by_net("summary.csv"),
                 "architectures": {
                     name: net["architecture"] for name, net in config["nets"].items()
                 },
@@ -87,8 +89,9 @@ rule write_tables:
     message:
         "Writing tables 1 to 3"
     shell:
-        "{params.run} --results results {params.nets} --paper {params.paper}"
-        " --out {params.folder} &> {log}"
+        "{params.run} {params.nets} --paper {params.paper} --out-summary {output.summary}"
+        " --headline {output.headline} --table1 {output.table1} --table2 {output.table2}"
+        " --table3 {output.table3} &> {log}"
 
 
 rule plot_accuracies:
@@ -110,11 +113,21 @@ rule plot_accuracies:
         "../envs/torch.yaml"
     params:
         run=step("plot_accuracies"),
-        nets=options({"nets": list(config["nets"])}),
+        predictions=options({"predictions": by_net("predictions.csv")}),
+        histories=options(
+            {
+                "histories": [
+                    f"{net}={path}"
+                    for net in config["nets"]
+                    for path in phase_files(net, "history.csv")
+                ]
+            }
+        ),
     message:
         "Plotting figure 1"
     shell:
-        "{params.run} --results results {params.nets}" " --out {output.figure} &> {log}"
+        "{params.run} {params.predictions} {params.histories}"
+        " --out {output.figure} --out-table {output.table} &> {log}"
 
 
 rule compare_nets:
@@ -134,13 +147,7 @@ rule compare_nets:
         "../envs/torch.yaml"
     params:
         run=step("compare_nets"),
-        predictions=options(
-            {
-                "predictions": {
-                    net: f"results/{net}/predictions.csv" for net in config["nets"]
-                }
-            }
-        ),
+        predictions=options({"predictions": by_net("predictions.csv")}),
     message:
         "Comparing the nets with each other"
     shell:
@@ -172,11 +179,10 @@ rule compare_published:
         "../envs/torch.yaml"
     params:
         run=step("compare_published"),
-        folder=subpath(output.published, parent=True),
-        results=subpath(output.published, ancestor=2),
         options=options(
             {
-                "nets": list(config["nets"]),
+                "metrics": by_net("metrics.csv"),
+                "summaries": by_net("summary.csv"),
                 "aurocs": {
                     name: f"results/pretrained/{name}/auroc.csv"
                     for name in config["pretrained"]
@@ -187,5 +193,5 @@ rule compare_published:
     message:
         "Comparing the nets with published ones"
     shell:
-        "{params.run} --results {params.results} {params.options}"
-        " --published {params.published} --out {params.folder} &> {log}"
+        "{params.run} {params.options} --published {params.published}"
+        " --out {output.published} --out-aurocs {output.aurocs} &> {log}"

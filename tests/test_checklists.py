@@ -32,8 +32,9 @@ def answered(tmp_path):
         pd.DataFrame(findings).to_csv(tmp_path / "audits.csv", index=False)
         out = tmp_path / "results/audits/checklists.csv"
         write_checklists(
-            tmp_path / "list.csv", tmp_path / "audits.csv", "netC", tmp_path / "results",
-            tmp_path, out, REPORT / "checklists.html", REPORT / "style.css",
+            tmp_path / "list.csv", tmp_path / "audits.csv", "netC",
+            [tmp_path / "results/netC/metrics.csv"], tmp_path, out, out.with_suffix(".html"),
+            REPORT / "checklists.html", REPORT / "style.css",
         )  # fmt: skip
         return pd.read_csv(out).iloc[0], out.with_suffix(".html").read_text()
 

@@ -21,7 +21,10 @@ def compared(folder, aurocs, published):
         paths[name] = folder / f"{name}.csv"
         table = pd.DataFrame({"finding": list(values), "positive": 3, "n": 60})
         table.assign(auroc=list(values.values())).to_csv(paths[name], index=False)
-    compare_published(folder, ["netA"], paths, {"studies": [], "aurocs": published}, folder)
+    compare_published(
+        {"netA": folder / "netA/metrics.csv"}, {"netA": folder / "netA/summary.csv"}, paths,
+        {"studies": [], "aurocs": published}, folder / "published.csv", folder / "aurocs.csv",
+    )  # fmt: skip
     return pd.read_csv(folder / "aurocs.csv").set_index("finding")
 
 

@@ -1,8 +1,8 @@
 """Compare our nets with published ones: on COVID-19, and on ChestX-ray14's findings.
 
-Writes published.csv: study, accuracy, f1 (mean of the classes), recall and precision of COVID-19;
+Writes OUT: study, accuracy, f1 (mean of the classes), recall and precision of COVID-19;
 splits and in part the data differ, so differences between rows prove little. Writes
-aurocs.csv: finding, positive and n of our test images, the AUROC of each of our nets with
+OUT_AUROCS: finding, positive and n of our test images, the AUROC of each of our nets with
 ChestX-ray14's findings, and the published ones. Its last row, mean, is over the findings for which
 every column has an AUROC, so that columns can be compared, without No Finding.
 """
@@ -20,16 +20,16 @@ SCORES = ["class", "f1", "recall", "precision"]
 COLUMNS = ["study", "accuracy", "f1", "covid19_recall", "covid19_precision"]
 
 
-def compare_published(results, nets, aurocs, published, out):
+def compare_published(metrics, summaries, aurocs, published, out, out_aurocs):
     rows = []
-    for net in nets:
-        scores = read_table(results / net / "metrics.csv", SCORES).set_index("class")
-        accuracy = read_table(results / net / "summary.csv", numbers=["accuracy"]).accuracy[0]
+    for net, path in metrics.items():
+        scores = read_table(path, SCORES).set_index("class")
+        accuracy = read_table(summaries[net], numbers=["accuracy"]).accuracy[0]
         covid19 = scores.loc["covid19"]
         rows.append((net, accuracy, scores.f1["mean"], covid19.recall, covid19.precision))
     ours = pd.DataFrame(rows, columns=COLUMNS)
     theirs = pd.DataFrame(published["studies"]).reindex(columns=COLUMNS)
-    write_table(out / "published.csv", pd.concat([ours, theirs]))
+    write_table(out, pd.concat([ours, theirs]))
 
     tables = [read_aurocs(path).rename(columns={"auroc": name}) for name, path in aurocs.items()]
     table = pd.concat(tables, axis=1).reset_index()
@@ -38,7 +38,7 @@ def compare_published(results, nets, aurocs, published, out):
     shared = table[table.finding != NO_FINDING].drop(columns=["finding", "positive"]).dropna()
     means = shared.drop(columns="n").mean()
     mean = {"finding": "mean", "positive": None, "n": table.n.max()} | means.to_dict()
-    write_table(out / "aurocs.csv", pd.concat([table, pd.DataFrame([mean])]))
+    write_table(out_aurocs, pd.concat([table, pd.DataFrame([mean])]))
 
 
 def read_aurocs(path):
@@ -50,13 +50,14 @@ def read_aurocs(path):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--results", type=Path, required=True, help="folder of the nets' folders"
-    )
-    arguments.add_argument("--nets", nargs="+", required=True)
-    arguments.add_argument("--aurocs", type=pair(Path), nargs="+", required=True, metavar="NET=CSV")
+    tables = ("metrics", "summaries", "aurocs")
+    for name in tables:
+        arguments.add_argument(
+            f"--{name}", type=pair(Path), nargs="+", required=True, metavar="NET=CSV"
+        )
     arguments.add_argument("--published", type=json.loads, required=True, help="JSON of numbers")
-    arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
+    arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--out-aurocs", type=Path, required=True, help="CSV to write")
     chosen = vars(arguments.parse_args())
     with user_errors():
-        compare_published(**chosen | {"aurocs": dict(chosen["aurocs"])})
+        compare_published(**chosen | {name: dict(chosen[name]) for name in tables})

@@ -1,14 +1,14 @@
 """Draw figure 1: test accuracy of the best net of each phase, for all nets.
 
---results holds a folder per net with predictions.csv and phaseN/history.csv. Writes the figure
-and, beside it, the CSV behind it: net, phase, epochs (run up to the end of the phase),
-best_epoch (of the phase), version, accuracy with its exact 95 % interval, n.
+--histories are of each net's phases, in order. Writes the figure and the CSV behind it: net,
+phase, epochs (run up to the end of the phase), best_epoch (of the phase), version, accuracy with its exact
+95 % interval, n.
 """
 
 from pathlib import Path
 
 import pandas as pd
-from cxr.cli import parser, user_errors
+from cxr.cli import pair, parser, user_errors
 from cxr.evaluation.metrics import proportion_interval, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
@@ -16,9 +16,13 @@ from cxr.tables import read_table
 from matplotlib import pyplot as plt
 
 
-def plot_accuracies(results, nets, out):
-    table = pd.concat([accuracies(results / net, net) for net in nets], ignore_index=True)
-    write_table(out.with_suffix(".csv"), table)
+def plot_accuracies(predictions, histories, out, out_table):
+    nets = list(predictions)
+    of_net = {net: [path for name, path in histories if name == net] for net in nets}
+    table = pd.concat(
+        [accuracies(net, predictions[net], of_net[net]) for net in nets], ignore_index=True
+    )
+    write_table(out_table, table)
     figure, axes = plt.subplots(figsize=(6, 3.5), layout="constrained")
     for net, rows in table[table.version == "edited"].groupby("net", sort=False):
         bars = [rows.accuracy - rows.accuracy_low, rows.accuracy_high - rows.accuracy]
@@ -35,12 +39,12 @@ def plot_accuracies(results, nets, out):
     save_figure(out, figure)
 
 
-def accuracies(folder, net):
+def accuracies(net, predictions, histories):
     """Accuracy of one net after each phase, on both versions of the test images."""
-    predictions = read_predictions(folder / "predictions.csv")
+    predictions = read_predictions(predictions)
     rows, epochs = [], 0
-    for phase, of_phase in predictions.groupby("phase"):
-        history = read_table(folder / f"phase{phase}" / "history.csv", ["epoch", "val_loss"])
+    for (phase, of_phase), path in zip(predictions.groupby("phase"), histories, strict=True):
+        history = read_table(path, ["epoch", "val_loss"])
         epochs += len(history)
         best = int(history.epoch[history.val_loss.idxmin()])
         for version, table in of_phase.groupby("version"):
@@ -53,10 +57,12 @@ def accuracies(folder, net):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--results", type=Path, required=True, help="folder of the nets' folders"
-    )
-    arguments.add_argument("--nets", nargs="+", required=True)
+    for name in ("predictions", "histories"):
+        arguments.add_argument(
+            f"--{name}", type=pair(Path), nargs="+", required=True, metavar="NET=CSV"
+        )
     arguments.add_argument("--out", type=Path, required=True, help="SVG to write")
+    arguments.add_argument("--out-table", type=Path, required=True, help="CSV to write")
+    chosen = vars(arguments.parse_args())
     with user_errors():
-        plot_accuracies(**vars(arguments.parse_args()))
+        plot_accuracies(**chosen | {"predictions": dict(chosen["predictions"])})

@@ -4,10 +4,10 @@ CLAIM 2024 (Tejani et al., doi 10.1148/ryai.240300), TRIPOD+AI (Collins et al. 2
 10.1136/bmj-2023-078378) and PROBAST+AI (Moons et al. 2025, doi 10.1136/bmj-2024-082505; D
 development, E evaluation, domain, question), items paraphrased. The answers come from
 --checklists, a CSV: checklist, item, asks, answer (met, not met, not applicable, or `audits A B`:
-met if these passed), why, evidence (files of --results or of --repository, separated by `; `).
+met if these passed), why, evidence (files of --evidence or of --repository, separated by `; `).
 
-Writes OUT (checklist, item, asks, answer, why, evidence) and, beside it, --page filled with these
-rows and links to the evidence. InputError if a file of evidence doesn't exist.
+Writes OUT (checklist, item, asks, answer, why, evidence) and OUT_PAGE, which is --page filled with
+these rows and links to the evidence. InputError if a file of evidence doesn't exist.
 """
 
 import os
@@ -23,14 +23,16 @@ COLUMNS = ["checklist", "item", "asks", "answer", "why", "evidence"]
 ANSWERS = ("met", "not met", "not applicable")
 
 
-def write_checklists(checklists, audits, net, results, repository, out, page, style):
+def write_checklists(
+    checklists, audits, net, evidence, repository, out, out_page, page, style
+):  # fmt: skip
     table = read_table(checklists, COLUMNS, text=COLUMNS)
     findings = read_table(audits, filled=["audit", "gate", "result"]).set_index("audit")
     table["evidence"] = table.evidence.str.replace("{net}", net)
     answers = [answer(row, findings, checklists) for row in table.itertuples()]
     table["answer"], table["why"] = zip(*answers, strict=True)
     links = [
-        [(name, link(name, results, repository, out.parent)) for name in files.split("; ") if name]
+        [(name, link(name, evidence, repository, out.parent)) for name in files.split("; ") if name]
         for files in table.evidence
     ]
     sections = [
@@ -38,7 +40,7 @@ def write_checklists(checklists, audits, net, results, repository, out, page, st
         for name, rows in table.assign(links=links).groupby("checklist", sort=False)
     ]
     write_table(out, table)
-    write_page(out.with_suffix(".html"), page, style, checklists=sections)
+    write_page(out_page, page, style, checklists=sections)
 
 
 def answer(row, findings, checklists):
@@ -57,10 +59,9 @@ def answer(row, findings, checklists):
     return row.answer, row.why
 
 
-def link(name, results, repository, folder):
+def link(name, evidence, repository, folder):
     """URL, relative to a folder, of a file of evidence."""
-    inside = name.removeprefix("results/")
-    path = results / inside if inside != name else repository / name
+    path = next((path for path in evidence if path.as_posix().endswith(name)), repository / name)
     if not path.exists():
         raise InputError(f"evidence {path} does not exist")
     return quote(os.path.relpath(path, folder))
@@ -75,9 +76,10 @@ if __name__ == "__main__":
     arguments.add_argument("--checklists", type=Path, required=True, help="CSV of items")
     arguments.add_argument("--audits", type=Path, required=True, help="audits.csv")
     arguments.add_argument("--net", required=True, help="the net that replaces {net}")
-    arguments.add_argument("--results", type=Path, required=True, help="folder of the run")
+    arguments.add_argument("--evidence", type=Path, nargs="+", required=True, help="results")
     arguments.add_argument("--repository", type=Path, required=True, help="folder of the code")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--out-page", type=Path, required=True, help="HTML to write")
     add_page(arguments, "checklists.html")
     with user_errors():
         write_checklists(**vars(arguments.parse_args()))

@@ -1,7 +1,6 @@
 """Write tables 1 to 3 beside the paper's, a summary of all nets, and headline.csv for the report.
 
---results holds a folder per net with confusion.csv, metrics.csv and summary.csv. The paper
-prints tables 2 and 3 for nets A and C; for others its columns are empty.
+The paper prints tables 2 and 3 for nets A and C; for others its columns are empty.
 """
 
 import json
@@ -16,14 +15,22 @@ from cxr.tables import read_table
 SCORES = ("recall", "precision", "f1")
 
 
-def write_tables(results, architectures, processes, paper, out):
+def write_tables(
+    confusion, metrics, summaries, architectures, processes, paper,
+    out_summary, headline, table1, table2, table3,
+):  # fmt: skip
     printed = paper["accuracy"]
-    nets = list(architectures)
-    summary = stack(results, nets, "summary")
+    summary = stack(summaries)
     summary["paper_accuracy"] = summary.net.map(printed)
-    write_table(out / "summary.csv", summary)
+    write_table(out_summary, summary)
+    write_table(headline, headline_of(summary))
+    write_table(table1, table1_of(summary, architectures, processes))
+    write_table(table2, table2_of(stack(confusion), printed, paper["confusion"]))
+    write_table(table3, table3_of(stack(metrics), printed, paper["metrics"]))
 
-    headline = {
+
+def headline_of(summary):
+    columns = {
         "net": summary.net,
         "right": [f"{row.n - row.errors} of {row.n}" for row in summary.itertuples()],
         "accuracy": with_interval(summary, "accuracy"),
@@ -32,25 +39,29 @@ def write_tables(results, architectures, processes, paper, out):
             f"{v:.3f}" if v == v else "not printed" for v in summary.paper_accuracy
         ],
     }
-    write_table(out / "headline.csv", pd.DataFrame(headline))
+    return pd.DataFrame(columns)
 
-    table1 = pd.DataFrame({"net": nets})
-    table1["architecture"] = table1.net.map(architectures)
-    table1["training_process"] = table1.net.map(processes)
+
+def table1_of(summary, architectures, processes):
+    table = pd.DataFrame({"net": list(architectures)})
+    table["architecture"] = table.net.map(architectures)
+    table["training_process"] = table.net.map(processes)
     accuracy = ["accuracy", "accuracy_low", "accuracy_high", "paper_accuracy"]
-    write_table(out / "table1.csv", table1.merge(summary[["net", *accuracy]], on="net"))
+    return table.merge(summary[["net", *accuracy]], on="net")
 
-    table2 = stack(results, nets, "confusion")
+
+def table2_of(table, printed, values):
+    """Confusion matrices beside the paper's."""
     for number, name in enumerate(CLASSES):
-        table2[f"paper_{name}"] = theirs(table2, printed, paper["confusion"], number).astype(
-            "Int64"
-        )
-    write_table(out / "table2.csv", table2)
+        table[f"paper_{name}"] = theirs(table, printed, values, number).astype("Int64")
+    return table
 
-    table3 = stack(results, nets, "metrics")
+
+def table3_of(table, printed, values):
+    """Scores by class beside the paper's."""
     for number, score in enumerate(SCORES):
-        table3[f"paper_{score}"] = theirs(table3, printed, paper["metrics"], number)
-    write_table(out / "table3.csv", table3)
+        table[f"paper_{score}"] = theirs(table, printed, values, number)
+    return table
 
 
 def with_interval(table, score):
@@ -61,9 +72,9 @@ def with_interval(table, score):
     ]
 
 
-def stack(results, nets, name):
-    """One table of all nets' NAME.csv, with a first column net."""
-    tables = {net: read_table(results / net / f"{name}.csv") for net in nets}
+def stack(paths):
+    """One table of all nets' tables, with a first column net."""
+    tables = {net: read_table(path) for net, path in paths.items()}
     return pd.concat(tables, names=["net"]).reset_index(level="net").reset_index(drop=True)
 
 
@@ -75,17 +86,17 @@ def theirs(table, printed, values, number):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument(
-        "--results", type=Path, required=True, help="folder of the nets' folders"
-    )
-    arguments.add_argument(
-        "--architectures", type=pair(), nargs="+", required=True, metavar="NET=X"
-    )
-    arguments.add_argument("--processes", type=pair(), nargs="+", required=True, metavar="NET=X")
+    tables = ("confusion", "metrics", "summaries")
+    for name in tables:
+        arguments.add_argument(
+            f"--{name}", type=pair(Path), nargs="+", required=True, metavar="NET=CSV"
+        )
+    words = ("architectures", "processes")
+    for name in words:
+        arguments.add_argument(f"--{name}", type=pair(), nargs="+", required=True, metavar="NET=X")
     arguments.add_argument("--paper", type=json.loads, required=True, help="JSON of its numbers")
-    arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
+    for name in ("out-summary", "headline", "table1", "table2", "table3"):
+        arguments.add_argument(f"--{name}", type=Path, required=True, help="CSV to write")
     chosen = vars(arguments.parse_args())
     with user_errors():
-        for key in ("architectures", "processes"):
-            chosen[key] = dict(chosen[key])
-        write_tables(**chosen)
+        write_tables(**chosen | {name: dict(chosen[name]) for name in (*tables, *words)})
