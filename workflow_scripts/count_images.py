@@ -76,11 +76,14 @@ def duplicate_pairs(duplicates, split):
 
 
 def patients(split):
-    """Rows that count the COVID-19 database's patients, as the audit patients does."""
+    """Rows that count the COVID-19 database's patients, as the audit patients does.
+
+    Where no patient is known, none is counted in several splits: empty.
+    """
     known = int((used_images(split).patient_id != "").sum())
     return [
         ("images_of_known_patients", known, ""),
-        ("patients_in_several_splits", len(patients_across_splits(split)), ""),
+        ("patients_in_several_splits", len(patients_across_splits(split)) if known else "", ""),
     ]
 
 
