@@ -409,12 +409,12 @@ def test_first_page_of_the_report_has_scores_and_findings(study, report, width):
 
 def test_report_is_clicked_through(report):
     shown = {
-        "1 Data": "image counts",
-        "2 Training": "training curves",
+        "1 Data": "Image counts",
+        "2 Training": "Training curves",
         "3 Results": "Table 3: metrics",
-        "4 Explanation": "Heatmaps",
+        "4 Explanation": "Relevance on the word",
         "5 Audits": "checklists",
-        "6 Provenance": "jobs",
+        "6 Provenance": "Jobs",
     }
     with opened(report) as page:
         for category, item in shown.items():
