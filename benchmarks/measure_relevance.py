@@ -111,7 +111,9 @@ def convert(net, folder, keras_python):
     files = ["--onnx", folder / "model.onnx", "--keras-source", source]
     step = [sys.executable, SCRIPTS / "export_onnx.py", "--net", net, "--images"]
     logits = ["--logits", folder / "logits.csv"]
-    subprocess.run([*step, folder / "images.npy", *files, *logits], check=True)
+    subprocess.run(
+        [*step, folder / "images.npy", folder / "images.csv", *files, *logits], check=True
+    )
     step = [keras_python, SCRIPTS / "convert_keras.py", "--keras-source", source]
     subprocess.run([*step, "--model", model], check=True, capture_output=True)
     return model

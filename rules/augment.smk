@@ -60,8 +60,10 @@ rule prepare_covid19:
         "Reading the COVID-19 images, covering words in test images ({wildcards.covid19})"
     shell:
         "{params.run} --folder {input.folder} --split {input.split}"
-        " {params.size} {params.text_boxes} --train {output.train} --val {output.val}"
-        " --test-unedited {output.test_unedited} --test-edited {output.test_edited}"
+        " {params.size} {params.text_boxes} --train {output.train} {output.train_table}"
+        " --val {output.val} {output.val_table}"
+        " --test-unedited {output.test_unedited} {output.test_unedited_table}"
+        " --test-edited {output.test_edited} {output.test_edited_table}"
         " --out-boxes {output.text_boxes} &> {log}"
 
 
@@ -118,7 +120,7 @@ rule augment:
     message:
         "Augmenting the {wildcards.split} images ({wildcards.covid19})"
     shell:
-        "{params.run} --images {input.images} --out {output.images}"
+        "{params.run} --images {input.images} {input.table} --out {output.images} {output.table}"
         " {params.options} &> {log}"
 
 
@@ -144,4 +146,4 @@ rule plot_variants:
     message:
         "Showing augmented images"
     shell:
-        "{params.run} --images {input.images} --out {output} &> {log}"
+        "{params.run} --images {input.images} {input.table} --out {output} &> {log}"

@@ -55,4 +55,4 @@ rule prepare_chestxray14:
         "Reading {wildcards.archive} of ChestX-ray14"
     shell:
         "{params.run} --archive {input.archive}"
-        " --labels {input.labels} {params.options} --out {output.images} &> {log}"
+        " --labels {input.labels} {params.options} --out {output.images} {output.table} &> {log}"

@@ -23,7 +23,7 @@ rule export_onnx:
     message:
         "Exporting {wildcards.net} as ONNX"
     shell:
-        "{params.run} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images} {input.table}"
         " --onnx {output.onnx} --keras-source {output.keras_source} --logits {output.logits}"
         " &> {log}"
 
@@ -80,7 +80,7 @@ rule check_conversion:
     message:
         "Checking that {wildcards.net} predicts the same in PyTorch, ONNX Runtime and Keras"
     shell:
-        "{params.run} --model {input.model} --images {input.images}"
+        "{params.run} --model {input.model} --images {input.images} {input.table}"
         " --logits {input.logits} --tolerance {params.tolerance} --conversion {output} &> {log}"
 
 
@@ -106,7 +106,7 @@ rule publish_net:
     shell:
         "{params.run} --checkpoint {input.checkpoint} --onnx {input.onnx}"
         " --summary {input.summary} --metrics {input.metrics} --conversion {input.conversion}"
-        " --out {output.net} &> {log}"
+        " --out {output.net} --record {output.description} &> {log}"
 
 
 rule write_model_card:

@@ -23,7 +23,8 @@ rule draw_phantoms:
         "Drawing phantoms in the layouts of the real data sets"
     shell:
         "{params.run} --chestxray14 phantoms/chestxray14"
-        " --covid19 phantoms/covid19 --lists phantoms {params.options} &> {log}"
+        " --covid19 phantoms/covid19 --lists phantoms {params.options}"
+        " --outputs {output} &> {log}"
 
 
 rule download:

@@ -27,8 +27,8 @@ rule predict:
     message:
         "Predicting the test images with {wildcards.net}"
     shell:
-        "{params.run} --checkpoints {input.checkpoints} --edited {input.edited}"
-        " --unedited {input.unedited} --out {output} &> {log}"
+        "{params.run} --checkpoints {input.checkpoints} --edited {input.edited} {input.edited_table}"
+        " --unedited {input.unedited} {input.unedited_table} --out {output} &> {log}"
 
 
 rule evaluate:
@@ -115,5 +115,6 @@ rule calibrate:
     message:
         "Calibrating {wildcards.net}"
     shell:
-        "{params.run} --net {input.net} --val {input.val} --test {input.test}"
+        "{params.run} --net {input.net} --val {input.val} {input.val_table}"
+        " --test {input.test} {input.test_table}"
         " --table {output.table} --figure {output.figure} &> {log}"

@@ -29,7 +29,7 @@ rule select_figure_images:
         "Choosing the images of figures 2 to 4"
     shell:
         "{params.run} --folder {input.folder} --split {input.split}"
-        " --text-boxes {input.text_boxes} {params.options} --out {output.images} &> {log}"
+        " --text-boxes {input.text_boxes} {params.options} --out {output.images} {output.table} &> {log}"
 
 
 rule predict_figure_images:
@@ -49,14 +49,14 @@ rule predict_figure_images:
     message:
         "Predicting the images of figures 2 to 4 with {wildcards.net}"
     shell:
-        "{params.run} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images} {input.table}"
         " --out {output} &> {log}"
 
 
 rule explain:
     input:
         model="results/{net}/model.h5",
-        conversion="results/{net}/conversion.csv",
+        gate="results/{net}/conversion.csv",
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
         env=environment("keras"),
@@ -81,7 +81,7 @@ rule explain:
     message:
         "Computing heatmaps of figures 2 to 4 by LRP ({wildcards.net})"
     shell:
-        "{params.run} --model {input.model} --images {input.images}"
+        "{params.run} --model {input.model} --images {input.images} {input.table}"
         " {params.methods} --relevance {output.relevance} --table {output.table}"
         " --pictures {output.pictures} --threads {threads} &> {log}"
 
@@ -115,7 +115,7 @@ rule check_heatmaps:
     message:
         "Checking the heatmaps against a second implementation ({wildcards.net})"
     shell:
-        "{params.run} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images} {input.table}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance} --least {params.least}"
         " --out {output} &> {log}"
 
@@ -126,7 +126,7 @@ rule plot_heatmaps:
         table="results/data/covid19/figure_images.csv",
         heatmaps=f"results/{config['heatmaps']['net']}/heatmaps/heatmaps.csv",
         relevance=f"results/{config['heatmaps']['net']}/heatmaps/relevance.npz",
-        agreement=f"results/{config['heatmaps']['net']}/heatmaps/agreement.csv",
+        gate=f"results/{config['heatmaps']['net']}/heatmaps/agreement.csv",
         predictions=f"results/{config['heatmaps']['net']}/heatmaps/predictions.csv",
         env=environment("torch"),
     output:
@@ -147,6 +147,7 @@ rule plot_heatmaps:
     message:
         "Drawing figure {wildcards.figure}"
     shell:
-        "{params.run} --figure {wildcards.figure} --images {input.images}"
+        "{params.run} --figure {wildcards.figure} --images {input.images} {input.table}"
         " --heatmaps {input.heatmaps} --relevance {input.relevance}"
-        " --predictions {input.predictions} --out {output.figure} &> {log}"
+        " --predictions {input.predictions} --out {output.figure}"
+        " --out-table {output.table} &> {log}"

@@ -99,6 +99,11 @@ def augmentation_settings(wildcards):
 # audits
 
 
+def image_set(name):
+    """The array of a split's COVID-19 images and its table."""
+    return [f"{COVID19}/{name}.npy", f"{COVID19}/{name}.csv"]
+
+
 def files_of(given):
     """The paths among the options of an audit."""
     values = [

@@ -53,7 +53,8 @@ rule pretrain_phase:
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
     shell:
-        "{params.run} --images {input.images} --split {input.split}"
+        "{params.run} --images {input.images} --tables {input.tables}"
+        " --split {input.split}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 
@@ -80,7 +81,8 @@ rule publish_pretrained:
         "Publishing {wildcards.name}"
     shell:
         "{params.run} --checkpoint {input.checkpoint}"
-        " --histories {input.histories} --out {output.net} --history {output.history} &> {log}"
+        " --histories {input.histories} --out {output.net} --record {output.description}"
+        " --history {output.history} &> {log}"
 
 
 rule load_chexnet:
@@ -111,7 +113,7 @@ rule load_chexnet:
         "Loading Zech's CheXNet"
     shell:
         "{params.run} --checkpoint {input.checkpoint} {params.settings}"
-        " --out {output.net} &> {log}"
+        " --out {output.net} --record {output.description} &> {log}"
 
 
 rule evaluate_findings:
@@ -151,5 +153,5 @@ rule evaluate_findings:
     message:
         "Evaluating {wildcards.name} on ChestX-ray14's test images"
     shell:
-        "{params.run} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images} --tables {input.tables}"
         " --split {input.split} {params.options} --out {output} &> {log}"

@@ -24,7 +24,7 @@ rule explain_test_set:
     message:
         "Computing heatmaps of all test images ({wildcards.net})"
     shell:
-        "{params.run} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images} {input.table}"
         " --relevance {output.relevance} --table {output.table} &> {log}"
 
 
@@ -61,7 +61,7 @@ rule randomise_weights:
     message:
         "Comparing heatmaps with those of re-initialised weights ({wildcards.net})"
     shell:
-        "{params.run} --net {input.net} --images {input.images}"
+        "{params.run} --net {input.net} --images {input.images} {input.table}"
         " {params.options} --table {output.table} --figure {output.figure} &> {log}"
 
 
@@ -92,8 +92,8 @@ rule write_gallery:
     message:
         "Writing the gallery of test images ({wildcards.net})"
     shell:
-        "{params.run} --net {input.net} --edited {input.edited}"
-        " --unedited {input.unedited} --predictions {input.predictions} --out {output.page}"
+        "{params.run} --net {input.net} --edited {input.edited} {input.edited_table}"
+        " --unedited {input.unedited} {input.unedited_table} --predictions {input.predictions} --out {output.page}"
         " --pictures {output.pictures} --page {input.page:q} --style {input.style:q} &> {log}"
 
 
@@ -147,5 +147,5 @@ rule measure_word:
     message:
         "Word experiment: adding a word to every test image"
     shell:
-        "{params.run} --images {input.images} {params.options}"
+        "{params.run} --images {input.images} {input.table} {params.options}"
         " --table {output.table} --relevance {output.relevance} --figure {output.figure} &> {log}"

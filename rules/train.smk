@@ -56,7 +56,8 @@ rule train_phase:
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"
     shell:
-        "{params.run} --train {input.train} --val {input.val}"
+        "{params.run} --train {input.train} {input.train_table}"
+        " --val {input.val} {input.val_table}"
         " --start {input.start} {params.settings}"
         " --checkpoint {output.checkpoint} --history {output.history} &> {log}"
 

@@ -18,7 +18,7 @@ from audit_text import audit_text
 from collect_audits import collect_audits
 from cxr.cli import InputError
 from cxr.data.chestxray14 import years
-from cxr.data.image_sets import save_images
+from cxr.data.image_sets import ImageSet, save_images
 from cxr.evaluation.audits import AuditOutputs, lungs, save_audit
 from small_trainings import CLASSES
 from torch import nn
@@ -414,12 +414,12 @@ def test_text_that_no_image_has_is_said(tmp_path, out):
 
 
 def image_set(path, pixels, classes, **columns):
-    """Paths of the array and of the table, which is not beside it under the array's name."""
+    """An image set whose table is not beside the array under its name."""
     names = [f"{path.stem}{number}.png" for number in range(len(pixels))]
     save_images(path, pixels, pd.DataFrame({"image": names, "class": classes, **columns}))
     table = path.with_name(f"{path.stem}_table.csv")
     path.with_suffix(".csv").rename(table)
-    return path, table
+    return ImageSet(path, table)
 
 
 def pretraining_finding(folder, nih, database):
@@ -484,7 +484,7 @@ def test_pretraining_wants_a_table_for_each_array(tmp_path, pictures):
 def nuisance(folder, border=0, size=0, classes=None, trained=None):
     """Arguments of audit_nuisance: noise whose border, or whose file's size, tells the class."""
     rng = np.random.default_rng(0)
-    paths, manifest = [], []
+    image_sets, manifest = [], []
     for name in ("train", "val", "test"):
         there = classes if name == "test" else trained
         numbers = np.arange(60) % 3 if there is None else np.array(there, int)
@@ -492,11 +492,11 @@ def nuisance(folder, border=0, size=0, classes=None, trained=None):
         pixels = rng.integers(100, 156, (n, SIZE, SIZE)).astype(np.uint8)
         if border:
             pixels[:, :2] = (numbers * border)[:, None, None]
-        paths += image_set(folder / f"{name}.npy", pixels, np.array(CLASSES)[numbers])
+        image_sets.append(image_set(folder / f"{name}.npy", pixels, np.array(CLASSES)[numbers]))
         files = {"image": [f"{name}{n}.png" for n in range(n)], "bytes": 1000 + size * numbers}
         manifest.append(pd.DataFrame(files | {"mode": "L", "width": 64, "height": 64, "tint": 0.0}))
     pd.concat(manifest).to_csv(folder / "manifest.csv", index=False)
-    return folder / "manifest.csv", *paths
+    return folder / "manifest.csv", *image_sets
 
 
 @pytest.mark.parametrize("planted", ["nothing", "border", "file"])
@@ -590,7 +590,7 @@ def test_regions(tmp_path, out, load, planted):
     pixels[10:, region] = 250
     images = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     load(region)
-    audit_regions({"netA": None}, *images, *images, 0, outputs(out))
+    audit_regions({"netA": None}, images, images, 0, outputs(out))
     found = pd.read_csv(out).set_index("region")
     table = found.accuracy[found.output_layer == "as trained"]
     new = found.accuracy[found.output_layer == "trained anew"]
@@ -615,7 +615,7 @@ def test_regions_that_a_new_output_layer_can_use(tmp_path, out, load):
     pixels[10:] = 90
     images = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     load(np.ones((SIZE, SIZE), bool))
-    audit_regions({"netA": None}, *images, *images, 0, outputs(out))
+    audit_regions({"netA": None}, images, images, 0, outputs(out))
     found = pd.read_csv(out).set_index(["output_layer", "region"]).accuracy
     assert found["as trained", "without lungs"] == 0.5
     assert found["trained anew", "without lungs"] == 1
@@ -627,7 +627,7 @@ def test_regions_without_test_images_are_not_known(tmp_path, out, load):
     train = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     load(lungs(SIZE))
     audit_regions(
-        {"netA": None}, *train, *image_set(tmp_path / "e.npy", pixels[:0], []), 0, outputs(out)
+        {"netA": None}, train, image_set(tmp_path / "e.npy", pixels[:0], []), 0, outputs(out)
     )
     result, gate = finding(out)
     assert gate == "report"
@@ -639,7 +639,7 @@ def test_regions_of_one_class_have_no_new_output_layer(tmp_path, out, load):
     images = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     train = image_set(tmp_path / "train.npy", pixels, "normal")
     load(lungs(SIZE))
-    audit_regions({"netA": None}, *train, *images, 0, outputs(out))
+    audit_regions({"netA": None}, train, images, 0, outputs(out))
     result, gate = finding(out)
     assert gate == "report"
     assert result.endswith("A new output layer can't be trained: train images are of one class")

@@ -87,7 +87,7 @@ def check(folder, model="model.h5"):
     return keras(
         SCRIPTS / "check_conversion.py",
         *("--model", folder / model),
-        *("--images", folder / "test.npy"),
+        *("--images", folder / "test.npy", folder / "test.csv"),
         *("--logits", folder / "logits.csv"),
         *("--conversion", folder / "conversion.csv"),
     )

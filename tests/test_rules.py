@@ -1,5 +1,6 @@
 """Rules as a reader relies on them: a command names every file that it reads or writes."""
 
+import itertools
 import re
 import shlex
 
@@ -10,8 +11,15 @@ from studies import ROOT, snakemake
 
 
 def is_gate(path):
-    """Whether a file only decides that a job runs: a checksum, or a loaded net's AUROC."""
-    return path.endswith((".sha256", "/auroc.csv")) or path == "results/downloads/covid19.csv"
+    """Whether a file only decides that a job runs: a checksum, or a check that has to pass."""
+    names = (".sha256", "/auroc.csv", "/conversion.csv", "/agreement.csv")
+    return path.endswith(names) or path == "results/downloads/covid19.csv"
+
+
+def words_of(command, option):
+    """The words that follow an option, up to the next."""
+    after = command[command.index(option) + 1 :]
+    return list(itertools.takewhile(lambda word: not word.startswith("--"), after))
 
 
 def test_commands_name_every_file():
@@ -22,12 +30,11 @@ def test_commands_name_every_file():
     assert len(recorded) > 130
     missing = set()
     for command in recorded:
-        start = command.index("--code") + 3
-        declared, run = command[:start], command[start + 1 :]
+        place = command.index("--")
+        declared, run = command[:place], command[place + 1 :]
         script = next(word for word in run if word.endswith(".py"))
         named = {word.partition("=")[2] if "=" in word else word for word in run}
-        files = declared[declared.index("--inputs") + 1 : -2]
-        files = [path for path in files if not path.startswith("--")]
+        files = [path for name in ("inputs", "outputs") for path in words_of(declared, f"--{name}")]
         missing |= {(script, path) for path in files if path not in named and not is_gate(path)}
     assert not missing, "\n".join(f"{script}: {path}" for script, path in sorted(missing))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
-from cxr.data.image_sets import open_all
+from cxr.data.image_sets import add_image_set, open_images
 from cxr.evaluation.audits import add_outputs, linear_model, lungs, plot_intervals, save_audit
 from cxr.evaluation.metrics import proportion_interval
 from sklearn.metrics import recall_score
@@ -23,10 +23,10 @@ FILE = ["bytes", "width", "height", "tint", "mode"]
 COLUMNS = ["from", "balanced_accuracy", "accuracy_low", "accuracy_high", "n"]
 
 
-def audit_nuisance(manifest, train, train_table, val, val_table, test, test_table, seed, out):
+def audit_nuisance(manifest, train, val, test, seed, out):
     files = read_image_table(manifest, FILE).set_index("image")
-    learnt = features(manifest, files, (train, val), (train_table, val_table))
-    tried = features(manifest, files, (test,), (test_table,))
+    learnt = features(manifest, files, train, val)
+    tried = features(manifest, files, test)
     n_classes = len(set(tried[1]))
     rows = []
     if len(set(learnt[1])) > 1 and n_classes:
@@ -65,9 +65,9 @@ def describe(table, learnt, tried):
     return result
 
 
-def features(manifest, files, paths, tables):
+def features(manifest, files, *image_sets):
     """{name: float (n, features)} of image sets, and the classes of their images."""
-    opened = list(open_all(paths, tables))
+    opened = [open_images(images) for images in image_sets]
     pixels = np.concatenate([array for array, _ in opened])
     table = pd.concat([rows for _, rows in opened])
     if missing := sorted(set(table.image) - set(files.index)):
@@ -101,8 +101,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--manifest", type=Path, required=True, help="of inspect_covid19")
     for name in ("train", "val", "test"):
-        arguments.add_argument(f"--{name}", type=Path, required=True, help="images (.npy)")
-        arguments.add_argument(f"--{name}-table", type=Path, required=True, help="their CSV")
+        add_image_set(arguments, f"--{name}", f"{name} images")
     arguments.add_argument("--seed", type=int, required=True)
     add_outputs(arguments)
     with user_errors():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, progress, user_errors
-from cxr.data.image_sets import open_by_class
+from cxr.data.image_sets import add_image_set, open_by_class
 from cxr.evaluation.audits import add_outputs, linear_model, lungs, plot_intervals, save_audit
 from cxr.evaluation.metrics import proportion_interval
 from cxr.nets.devices import select_device
@@ -22,14 +22,14 @@ from cxr.nets.torch_nets import load_net
 COLUMNS = ["net", "region", "output_layer", "accuracy", "accuracy_low", "accuracy_high", "n"]
 
 
-def audit_regions(nets, train, train_table, images, images_table, seed, out):
+def audit_regions(nets, train, images, seed, out):
     device = select_device()
     rows = []
     for name, path in progress(nets.items(), "nets"):
         net, description = load_net(path)
         outputs = description["outputs"]
-        learnt = open_by_class(train, outputs, train_table)
-        tried = open_by_class(images, outputs, images_table)
+        learnt = open_by_class(train, outputs)
+        tried = open_by_class(images, outputs)
         rows += [(name, *row) for row in accuracies(net.to(device), learnt, tried, seed, device)]
     table = pd.DataFrame(rows, columns=COLUMNS)
     guess = float(tried.labels.mean(axis=0).max()) if len(tried) else np.nan
@@ -101,10 +101,8 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--nets", type=pair(Path), nargs="+", required=True, metavar="NET=SAFETENSORS"
     )
-    arguments.add_argument("--train", type=Path, required=True, help="images, no variants (.npy)")
-    arguments.add_argument("--train-table", type=Path, required=True, help="their CSV")
-    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
-    arguments.add_argument("--images-table", type=Path, required=True, help="their CSV")
+    add_image_set(arguments, "--train", "train images, no variants")
+    add_image_set(arguments, "--images", "test images")
     arguments.add_argument("--seed", type=int, required=True)
     add_outputs(arguments)
     chosen = vars(arguments.parse_args())

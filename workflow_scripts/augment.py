@@ -5,12 +5,10 @@ flipped, so that the classes end up about equal in size. Writes OUT.npy, uint8 (
 OUT.csv: image, class, variant, rotation_degrees, shift_x, shift_y, flipped.
 """
 
-from pathlib import Path
-
 import pandas as pd
 from cxr.cli import InputError, pair, parser, progress, user_errors
 from cxr.data.augmentation import apply_variants, draw_variants
-from cxr.data.image_sets import image_writer, open_images
+from cxr.data.image_sets import ImageSet, add_image_set, image_writer, open_images
 from cxr.files import write_table
 
 
@@ -20,8 +18,8 @@ def augment(images, out, rotations, translations, limits, include_original, fill
         raise InputError(
             f"{images}: no number of rotations and translations for class {missing[0]!r}"
         )
-    rows = []
-    with image_writer(out, pixels.shape[1]) as append:
+    rows, out = [], ImageSet.of(out)
+    with image_writer(out.array, pixels.shape[1]) as append:
         for image, name, original in progress(
             zip(table.image, table["class"], pixels, strict=True), "augmenting", total=len(table)
         ):
@@ -32,15 +30,13 @@ def augment(images, out, rotations, translations, limits, include_original, fill
             for moved in apply_variants(original, variants, fill):
                 append(moved)
     columns = ["image", "class", "variant", "rotation_degrees", "shift_x", "shift_y", "flipped"]
-    write_table(
-        out.with_suffix(".csv"), pd.DataFrame(rows, columns=columns).astype({"flipped": int})
-    )
+    write_table(out.table, pd.DataFrame(rows, columns=columns).astype({"flipped": int}))
 
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--images", type=Path, required=True, help=".npy of one split")
-    arguments.add_argument("--out", type=Path, required=True, help=".npy to write")
+    add_image_set(arguments, "--images", "images of one split")
+    add_image_set(arguments, "--out", "images to write")
     for name in ("rotations", "translations"):
         arguments.add_argument(
             f"--{name}", type=pair(int), nargs="+", required=True, metavar="CLASS=N"

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import open_by_class
+from cxr.data.image_sets import add_image_set, open_by_class
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.nets.devices import select_device
@@ -90,8 +90,8 @@ def plot(path, drawn):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--val", type=Path, required=True, help="validation images (.npy)")
-    arguments.add_argument("--test", type=Path, required=True, help="test images (.npy)")
+    add_image_set(arguments, "--val", "validation images")
+    add_image_set(arguments, "--test", "test images")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
     with user_errors():

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.cli import InputError, add_threads, parser, user_errors
-from cxr.data.image_sets import open_images
+from cxr.data.image_sets import add_image_set, open_images
 from cxr.files import write_table
 from cxr.nets.keras_nets import keras_logits, load_net, use_threads
 from cxr.tables import read_table
@@ -82,7 +82,7 @@ def compare(logits, reference, truth, tolerance):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--model", type=Path, required=True, help=".h5 of the Keras net")
-    arguments.add_argument("--images", type=Path, required=True, help=".npy of the test images")
+    add_image_set(arguments, "--images", "the test images")
     arguments.add_argument("--logits", type=Path, required=True, help="CSV of export_onnx")
     arguments.add_argument("--conversion", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--tolerance", type=float, default=1e-3, help="default: 1e-3")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 from cxr.cli import InputError, parser, user_errors
-from cxr.data.image_sets import open_images, read_relevance
+from cxr.data.image_sets import add_image_set, open_images, read_relevance
 from cxr.files import write_table
 from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
 from cxr.nets.devices import select_device
@@ -62,7 +62,7 @@ def check_heatmaps(net, images, heatmaps, relevance, least, out):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--images", type=Path, required=True, help="explained images (.npy)")
+    add_image_set(arguments, "--images", "explained images")
     arguments.add_argument("--heatmaps", type=Path, required=True, help="heatmaps.csv")
     arguments.add_argument("--relevance", type=Path, required=True, help="relevance.npz")
     arguments.add_argument("--least", type=float, required=True, help="smallest rank correlation")

@@ -198,7 +198,11 @@ if __name__ == "__main__":
     ):
         what = f"{what} (default: {value})"
         arguments.add_argument(f"--{name}", type=int, default=value, metavar="N", help=what)
+    arguments.add_argument(
+        "--outputs", type=Path, nargs="+", default=[], help="what must then be there"
+    )
     given = vars(arguments.parse_args())
+    outputs = given.pop("outputs")
     shared = {name: given.pop(name) for name in ("stored_size", "seed")}
     chestxray14 = {name: given.pop(name) for name in ("archives", "patients")}
     folders = given.pop("chestxray14"), given.pop("covid19")
@@ -206,3 +210,5 @@ if __name__ == "__main__":
     with user_errors():
         draw_chestxray14(folders[0], **chestxray14, **shared)
         draw_covid19(folders[1], lists, **given, **shared)
+        if missing := [path for path in outputs if not path.exists()]:
+            raise InputError(f"{missing[0]}: no such phantom; drawn: {folders[0]}, {folders[1]}")

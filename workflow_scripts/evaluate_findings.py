@@ -18,10 +18,10 @@ from cxr.nets.torch_nets import load_net
 from sklearn.metrics import roc_auc_score
 
 
-def evaluate_findings(net, images, split, out, min_mean_auroc=0.0):
+def evaluate_findings(net, images, split, out, min_mean_auroc=0.0, tables=None):
     path, (net, description) = net, load_net(net)
     outputs = description["outputs"]
-    test = open_by_split(images, split, "test", outputs)
+    test = open_by_split(images, split, "test", outputs, tables)
     device = select_device()
     logits = predict_logits(net.to(device), test, device)
     rows = []
@@ -44,6 +44,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     arguments.add_argument("--images", type=Path, nargs="+", required=True, help="arrays (.npy)")
+    arguments.add_argument("--tables", type=Path, nargs="+", required=True, help="their CSVs")
     arguments.add_argument("--split", type=Path, required=True, help="ChestX-ray14's split.csv")
     arguments.add_argument(
         "--min-mean-auroc", type=float, default=0.0, help="smallest mean; default: 0"

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import InputError, add_threads, parser, user_errors
-from cxr.data.image_sets import open_images
+from cxr.data.image_sets import add_image_set, open_images
 from cxr.files import atomic_write, write_table
 from cxr.lrp.heatmaps import conservation_error, save_heatmap
 from cxr.lrp.innvestigate import METHODS, relevance_maps
@@ -67,7 +67,7 @@ def explain(model, images, relevance, table, pictures, methods, threads):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--model", type=Path, required=True, help=".h5 of the Keras net")
-    arguments.add_argument("--images", type=Path, required=True, help=".npy of the images")
+    add_image_set(arguments, "--images", "the images")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--pictures", type=Path, required=True, help="folder to write to")

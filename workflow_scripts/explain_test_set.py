@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import open_by_class, open_images
+from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import atomic_write, write_table
 from cxr.lrp.heatmaps import conservation_error
 from cxr.lrp.pytorch import METHODS, relevance_maps
@@ -46,7 +46,7 @@ def explain_test_set(net, images, method, relevance, table):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
+    add_image_set(arguments, "--images", "test images")
     arguments.add_argument("--method", choices=METHODS, default="preset_a_flat_conserving")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")

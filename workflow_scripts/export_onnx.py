@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from cxr.cli import InputError, add_threads, parser, user_errors
-from cxr.data.image_sets import open_images
+from cxr.data.image_sets import add_image_set, open_images
 from cxr.files import write_table
 from cxr.nets.onnx_export import (
     check_convertible,
@@ -54,7 +54,7 @@ def export_onnx(net, images, onnx, keras_source, logits, threads):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors of the net")
-    arguments.add_argument("--images", type=Path, required=True, help=".npy of the test images")
+    add_image_set(arguments, "--images", "the test images")
     arguments.add_argument("--onnx", type=Path, required=True, help="model.onnx to write")
     arguments.add_argument("--keras-source", type=Path, required=True, help=".onnx to write")
     arguments.add_argument("--logits", type=Path, required=True, help="CSV to write")

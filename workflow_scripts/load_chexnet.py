@@ -1,6 +1,6 @@
 """Convert Zech's CheXNet checkpoint, a pickled module, to safetensors.
 
-Writes OUT.safetensors and OUT.json beside it. The file is read with a restricted unpickler, which
+Writes the net and its record, model.json. The file is read with a restricted unpickler, which
 allows only the classes of a DenseNet.
 """
 
@@ -12,13 +12,13 @@ from cxr.nets.descriptions import write_record
 from cxr.nets.torch_nets import save_net
 
 
-def load_chexnet(checkpoint, outputs, image_size, out):
+def load_chexnet(checkpoint, outputs, image_size, out, record):
     net = chexnet.load_chexnet(checkpoint, outputs)
     print(f"{checkpoint}: all {len(net.state_dict())} tensors of a densenet121, and no others")
     description = {"architecture": "densenet121", "outputs": outputs, "image_size": image_size}
     save_net(out, net, description)
     source = f"loaded from {checkpoint.name}, Zech's reproduction of CheXNet"
-    write_record(out.with_suffix(".json"), out, description, source)
+    write_record(record, out, description, source)
 
 
 if __name__ == "__main__":
@@ -29,5 +29,6 @@ if __name__ == "__main__":
     )
     arguments.add_argument("--image-size", type=int, required=True, help="in pixels, recorded only")
     arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
+    arguments.add_argument("--record", type=Path, required=True, help="model.json to write")
     with user_errors():
         load_chexnet(**vars(arguments.parse_args()))

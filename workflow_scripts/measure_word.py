@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import InputError, pair, parser, progress, user_errors
-from cxr.data.image_sets import open_by_class
+from cxr.data.image_sets import add_image_set, open_by_class
 from cxr.data.images import draw_word, word_box
 from cxr.evaluation.audits import plot_intervals
 from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
@@ -103,7 +103,7 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--nets", type=pair(Path), nargs="+", required=True, metavar="NET=SAFETENSORS"
     )
-    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
+    add_image_set(arguments, "--images", "test images")
     arguments.add_argument("--explain", required=True, help="net whose relevance is measured")
     arguments.add_argument("--word", required=True)
     arguments.add_argument(

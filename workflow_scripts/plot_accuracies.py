@@ -1,8 +1,8 @@
 """Draw figure 1: test accuracy of the best net of each phase, for all nets.
 
 --histories are of each net's phases, in order. Writes the figure and the CSV behind it: net,
-phase, epochs (run up to the end of the phase), best_epoch (of the phase), version, accuracy with its exact
-95 % interval, n.
+phase, epochs (run up to the end of the phase), best_epoch (of the phase), version, accuracy with
+its exact 95 % interval, n.
 """
 
 from pathlib import Path

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import open_images, read_relevance
+from cxr.data.image_sets import add_image_set, open_images, read_relevance
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.lrp.heatmaps import draw_heatmap
@@ -24,7 +24,7 @@ VERSIONS = {"edited": "words covered", "unedited": "unedited", "word": "word dra
 SHOWN = {2: "edited", 3: "unedited", 4: "word"}
 
 
-def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
+def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out, out_table):
     pixels, _ = open_images(images)
     probabilities = read_table(predictions, ["image", "figure", "version", *NAMES])
     places = np.flatnonzero(
@@ -56,20 +56,19 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out):
     save_figure(out, drawing)
     sigmoids = described[["image", "version", *NAMES]]
     keys = ["image", "version"]
-    write_table(out.with_suffix(".csv"), sigmoids.merge(rows, on=keys, how="left"))
+    write_table(out_table, sigmoids.merge(rows, on=keys, how="left"))
 
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--figure", type=int, choices=SHOWN, required=True)
-    arguments.add_argument(
-        "--images", type=Path, required=True, help="images of figures 2 to 4 (.npy)"
-    )
+    add_image_set(arguments, "--images", "images of figures 2 to 4")
     arguments.add_argument("--heatmaps", type=Path, required=True, help="heatmaps.csv")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz")
     arguments.add_argument(
         "--predictions", type=Path, required=True, help="CSV of predict_figure_images"
     )
     arguments.add_argument("--out", type=Path, required=True, help="SVG to write")
+    arguments.add_argument("--out-table", type=Path, required=True, help="CSV to write")
     with user_errors():
         plot_heatmaps(**vars(arguments.parse_args()))

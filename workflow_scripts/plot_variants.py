@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import open_images
+from cxr.data.image_sets import add_image_set, open_images
 from cxr.figures import contact_sheet
 
 COLUMNS = 8
@@ -23,7 +23,7 @@ def plot_variants(images, most, out):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--images", type=Path, required=True, help=".npy of augment")
+    add_image_set(arguments, "--images", "images of augment")
     arguments.add_argument("--most", type=int, default=24, help="variants per class; default: 24")
     arguments.add_argument("--out", type=Path, required=True, help="JPEG to write")
     with user_errors():

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from cxr.cli import parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
-from cxr.data.image_sets import open_by_class
+from cxr.data.image_sets import add_image_set, open_by_class
 from cxr.files import write_table
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
@@ -42,8 +42,8 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--checkpoints", type=Path, nargs="+", required=True, help="one per phase, in order"
     )
-    arguments.add_argument("--edited", type=Path, required=True, help="test images, words covered")
-    arguments.add_argument("--unedited", type=Path, required=True, help="test images, unedited")
+    add_image_set(arguments, "--edited", "test images, words covered")
+    add_image_set(arguments, "--unedited", "test images, unedited")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         predict(**vars(arguments.parse_args()))

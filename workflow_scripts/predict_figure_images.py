@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import torch
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import open_by_class, open_images
+from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import write_table
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
@@ -27,9 +27,7 @@ def predict_figure_images(net, images, out):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument(
-        "--images", type=Path, required=True, help="images of figures 2 to 4 (.npy)"
-    )
+    add_image_set(arguments, "--images", "images of figures 2 to 4")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
     with user_errors():
         predict_figure_images(**vars(arguments.parse_args()))

@@ -14,7 +14,7 @@ from cxr.cli import InputError, parser, progress, user_errors
 from cxr.data.chestxray14 import read_labels
 from cxr.data.decoding import check_unreadable, decode, grey_of, print_warnings
 from cxr.data.folders import is_clutter
-from cxr.data.image_sets import image_writer
+from cxr.data.image_sets import ImageSet, add_image_set, image_writer
 from cxr.data.images import to_square
 from cxr.data.pixels import reason_of
 from cxr.files import write_table
@@ -23,8 +23,8 @@ from isal import igzip, isal_zlib
 
 def prepare_chestxray14(archive, labels, size, max_unreadable, out):
     labelled = set(read_labels(labels).image)
-    rows = []
-    with image_writer(out, size) as append:
+    rows, out = [], ImageSet.of(out)
+    with image_writer(out.array, size) as append:
         for name, content in progress(read_archive(archive), archive.name):
             if name not in labelled:
                 raise InputError(f"{archive}: image {name} has no row in {labels}")
@@ -36,7 +36,7 @@ def prepare_chestxray14(archive, labels, size, max_unreadable, out):
             raise InputError(f"{archive}: no PNG images inside")
         check_unreadable(archive, table, max_unreadable)
         print_warnings(archive, table)
-    write_table(out.with_suffix(".csv"), table[["image", "reason"]])
+    write_table(out.table, table[["image", "reason"]])
 
 
 def read_image(content, size):
@@ -72,6 +72,6 @@ if __name__ == "__main__":
     arguments.add_argument("--labels", type=Path, required=True, help="NIH's label table")
     arguments.add_argument("--size", type=int, required=True, help="pixels, width and height")
     arguments.add_argument("--max-unreadable", type=float, required=True, metavar="SHARE")
-    arguments.add_argument("--out", type=Path, required=True, help=".npy to write")
+    add_image_set(arguments, "--out", "images to write")
     with user_errors():
         prepare_chestxray14(**vars(arguments.parse_args()))

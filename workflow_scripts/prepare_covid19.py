@@ -11,7 +11,7 @@ import pandas as pd
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.data.covid19 import BOX, read_image_table
 from cxr.data.decoding import read_grey
-from cxr.data.image_sets import save_images
+from cxr.data.image_sets import ImageSet, add_image_set, save_images
 from cxr.data.images import cover, to_square
 from cxr.files import write_table
 
@@ -29,7 +29,7 @@ def prepare_covid19(
     }
     for out, rows in sets.items():
         pixels = []
-        for image in progress(rows.image, out.stem):
+        for image in progress(rows.image, ImageSet.of(out).array.stem):
             grey = read_grey(folder / image)
             if out == test_edited:
                 corners = boxes.loc[boxes.image == image, BOX].to_numpy()
@@ -81,7 +81,7 @@ if __name__ == "__main__":
     arguments.add_argument("--size", type=int, required=True, help="pixels, width and height")
     arguments.add_argument("--text-boxes", type=Path, help="CSV; without it nothing is covered")
     for name in ("train", "val", "test-unedited", "test-edited"):
-        arguments.add_argument(f"--{name}", type=Path, required=True, help=".npy to write")
+        add_image_set(arguments, f"--{name}", "images to write")
     arguments.add_argument("--out-boxes", type=Path, required=True, help="CSV to write")
     with user_errors():
         prepare_covid19(**vars(arguments.parse_args()))

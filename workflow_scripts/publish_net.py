@@ -16,12 +16,12 @@ from cxr.nets.descriptions import read_description
 from cxr.tables import read_table
 
 
-def publish_net(checkpoint, onnx, summary, metrics, conversion, out):
+def publish_net(checkpoint, onnx, summary, metrics, conversion, out, record):
     description = read_description(checkpoint)
     with atomic_write(out) as temporary:
         shutil.copyfile(checkpoint, temporary)
     size = description["image_size"]
-    record = description | {
+    described = description | {
         "input": {
             "shape": ["n", 3, size, size],
             "dtype": "float32",
@@ -43,7 +43,7 @@ def publish_net(checkpoint, onnx, summary, metrics, conversion, out):
         "conversion": rows_of(conversion),
         "note": "Research only, not a medical device.",
     }
-    write_file(out.with_suffix(".json"), json.dumps(record, indent=2) + "\n")
+    write_file(record, json.dumps(described, indent=2) + "\n")
 
 
 def rows_of(path):
@@ -60,5 +60,6 @@ if __name__ == "__main__":
     for name in ("summary", "metrics", "conversion"):
         arguments.add_argument(f"--{name}", type=Path, required=True, help="CSV of this net")
     arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
+    arguments.add_argument("--record", type=Path, required=True, help="model.json to write")
     with user_errors():
         publish_net(**vars(arguments.parse_args()))

@@ -14,12 +14,12 @@ from cxr.nets.descriptions import read_description, write_record
 from cxr.tables import read_table
 
 
-def publish_pretrained(checkpoint, histories, out, history):
+def publish_pretrained(checkpoint, histories, out, record, history):
     description = read_description(checkpoint)
     with atomic_write(out) as temporary:
         shutil.copyfile(checkpoint, temporary)
     source = "trained by this workflow on ChestX-ray14; not Zech's CheXNet checkpoint"
-    write_record(out.with_suffix(".json"), out, description, source)
+    write_record(record, out, description, source)
     tables = [
         read_table(path, ["epoch", "val_loss"]).assign(phase=n)
         for n, path in enumerate(histories, start=1)
@@ -36,6 +36,7 @@ if __name__ == "__main__":
         "--histories", type=Path, nargs="+", required=True, help="one per phase, in order"
     )
     arguments.add_argument("--out", type=Path, required=True, help=".safetensors to write")
+    arguments.add_argument("--record", type=Path, required=True, help="model.json to write")
     arguments.add_argument("--history", type=Path, required=True, help="CSV to write")
     with user_errors():
         publish_pretrained(**vars(arguments.parse_args()))

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import open_images
+from cxr.data.image_sets import add_image_set, open_images
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
@@ -87,7 +87,7 @@ def plot(path, table):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--images", type=Path, required=True, help="test images (.npy)")
+    add_image_set(arguments, "--images", "test images")
     arguments.add_argument("--per-class", type=int, required=True, help="images per class")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the new weights")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")

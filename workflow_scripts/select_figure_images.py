@@ -13,7 +13,7 @@ import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import BOX, read_image_table
 from cxr.data.decoding import read_grey
-from cxr.data.image_sets import save_images
+from cxr.data.image_sets import add_image_set, save_images
 from cxr.data.images import cover, draw_word, to_square
 
 
@@ -66,6 +66,6 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--height", type=float, required=True, help="share of the image's height"
     )
-    arguments.add_argument("--out", type=Path, required=True, help=".npy to write")
+    add_image_set(arguments, "--out", "images to write")
     with user_errors():
         select_figure_images(**vars(arguments.parse_args()))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import open_by_class, open_by_split
+from cxr.data.image_sets import add_image_set, open_by_class, open_by_split
 from cxr.files import write_table
 from cxr.nets.devices import memory_errors, select_device
 from cxr.nets.torch_nets import load_net, save_net
@@ -68,9 +68,10 @@ def print_epoch(row):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--start", type=Path, required=True, help="net to start from")
-    arguments.add_argument("--train", type=Path, help="augmented training images (.npy)")
-    arguments.add_argument("--val", type=Path, help="augmented validation images (.npy)")
+    add_image_set(arguments, "--train", "augmented training images", required=False)
+    add_image_set(arguments, "--val", "augmented validation images", required=False)
     arguments.add_argument("--images", type=Path, nargs="+", help="ChestX-ray14's arrays (.npy)")
+    arguments.add_argument("--tables", type=Path, nargs="+", help="their CSVs")
     arguments.add_argument("--split", type=Path, help="ChestX-ray14's split.csv")
     arguments.add_argument("--checkpoint", type=Path, required=True, help="checkpoint to write")
     arguments.add_argument("--history", type=Path, required=True, help="CSV to write")
@@ -86,7 +87,9 @@ if __name__ == "__main__":
     )
     Settings.add_arguments(arguments)
     chosen = vars(arguments.parse_args())
-    train, val, images, split = (chosen.pop(name) for name in ("train", "val", "images", "split"))
+    train, val, images, tables, split = (
+        chosen.pop(name) for name in ("train", "val", "images", "tables", "split")
+    )
     others = {
         name: chosen.pop(name)
         for name in ("start", "checkpoint", "history", "save_every", "tensorboard")
@@ -101,7 +104,7 @@ if __name__ == "__main__":
         data = [lambda outputs, path=path: open_by_class(path, outputs) for path in (train, val)]
     else:
         data = [
-            lambda outputs, name=name: open_by_split(images, split, name, outputs)
+            lambda outputs, name=name: open_by_split(images, split, name, outputs, tables)
             for name in ("train", "val")
         ]
     with user_errors():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from cxr.cli import InputError, parser, progress, user_errors
-from cxr.data.image_sets import open_images
+from cxr.data.image_sets import add_image_set, open_images
 from cxr.evaluation.metrics import final_predictions, read_predictions
 from cxr.lrp.heatmaps import colour_limit
 from cxr.lrp.pytorch import METHODS, relevance_maps
@@ -94,8 +94,8 @@ def draw_relevance(net, pixels, classes, folder):
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--edited", type=Path, required=True, help="test images (.npy)")
-    arguments.add_argument("--unedited", type=Path, required=True, help="test images (.npy)")
+    add_image_set(arguments, "--edited", "test images")
+    add_image_set(arguments, "--unedited", "test images")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
     arguments.add_argument("--out", type=Path, required=True, help="HTML to write")
     arguments.add_argument("--pictures", type=Path, required=True, help="folder to write")

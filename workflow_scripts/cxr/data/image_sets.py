@@ -4,12 +4,14 @@ A row's `reason`, where the table has that column, says why its image can't be u
 are 0 then, and no split takes it.
 """
 
+import argparse
 import sys
 import tokenize
 import zipfile
 import zlib
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,13 +22,41 @@ from cxr.files import atomic_write, write_table
 from cxr.tables import read_table
 
 
-def save_images(path, pixels, table):
+class ImageSet(NamedTuple):
+    """Paths of an image set."""
+
+    array: Path
+    table: Path
+
+    @classmethod
+    def of(cls, images):
+        """Itself; of a single path, the array there and the table beside it."""
+        return images if isinstance(images, cls) else cls(images, Path(images).with_suffix(".csv"))
+
+    def __str__(self):
+        return str(self.array)
+
+
+class _Pair(argparse.Action):
+    def __call__(self, parser, namespace, values, option=None):
+        setattr(namespace, self.dest, ImageSet(*values))
+
+
+def add_image_set(arguments, name, what, required=True):
+    """Add an option that takes an array and its table; its value is an ImageSet."""
+    arguments.add_argument(
+        name, type=Path, nargs=2, action=_Pair, required=required, metavar=("NPY", "CSV"), help=what
+    )
+
+
+def save_images(images, pixels, table):
     """Write an image set: pixels uint8 (n, size, size) and a table with n rows."""
     if len(pixels) != len(table):
-        raise ValueError(f"{path}: {len(pixels)} images but {len(table)} rows")
-    with atomic_write(path) as temporary:
+        raise ValueError(f"{images}: {len(pixels)} images but {len(table)} rows")
+    images = ImageSet.of(images)
+    with atomic_write(images.array) as temporary:
         np.save(temporary, pixels)
-    write_table(Path(path).with_suffix(".csv"), table)
+    write_table(images.table, table)
 
 
 @contextmanager
@@ -81,19 +111,19 @@ def read_relevance(path):
         return {name: file[name] for name in file.files}
 
 
-def open_images(path, table=None):
+def open_images(images):
     """Open an image set: (memory-mapped uint8 (n, size, size), table).
 
-    table: its CSV; by default the one beside the array. Raises InputError if they differ in length,
-    or the array is damaged, or none of such images.
+    images: an ImageSet, or the path of an array with the table beside it. Raises InputError if they
+    differ in length, or the array is damaged, or none of such images.
     """
+    path, table = ImageSet.of(images)
     with _as_array(path, expected := "images, uint8 (n, size, size) (.npy)"):
         pixels = np.load(path, mmap_mode="r")
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3:
         found = getattr(pixels, "dtype", "an archive"), getattr(pixels, "shape", "")
         raise InputError(f"{path}: found {found[0]} {found[1]}, expected {expected}")
-    path_of_table = table or Path(path).with_suffix(".csv")
-    rows = read_table(path_of_table, filled=["image"], text=["class", "reason"], empty=True)
+    rows = read_table(table, filled=["image"], text=["class", "reason"], empty=True)
     if len(pixels) != len(rows):
         raise InputError(f"{path}: {len(pixels)} images, but {len(rows)} rows in its CSV")
     return pixels, rows
@@ -104,7 +134,7 @@ def open_all(paths, tables):
     if len(paths) != len(tables):
         raise InputError(f"{len(paths)} arrays, but {len(tables)} tables; expected one each")
     for path, table in zip(paths, tables, strict=True):
-        yield open_images(path, table)
+        yield open_images(ImageSet(path, table))
 
 
 class LabelledImages:
@@ -162,11 +192,11 @@ class LabelledImages:
         )
 
 
-def open_by_class(path, classes, table=None):
+def open_by_class(images, classes):
     """An image set whose table has a column `class`, labelled one-hot in the order of classes."""
-    pixels, table = open_images(path, table)
+    pixels, table = open_images(images)
     if unknown := sorted(set(table["class"]) - set(classes)):
-        raise InputError(f"{path}: class {unknown[0]!r}; expected one of {list(classes)}")
+        raise InputError(f"{images}: class {unknown[0]!r}; expected one of {list(classes)}")
     labels = (table["class"].to_numpy()[:, None] == np.array(classes)).astype(np.float32)
     n = len(table)
     return LabelledImages(
