@@ -81,11 +81,11 @@ def main(net, images, n, architecture, keras_python, repeats):
             run = subprocess.run(words, check=True, capture_output=True, text=True)
             theirs = json.loads(run.stdout.splitlines()[-1])
             first, *others = theirs["seconds"]
-            relevance_maps(net, pixels, outputs, method, device)  # warm
+            relevance_maps(net, pixels, outputs, [method], device)  # warm
             ours = []
             for _ in range(repeats):
                 start = time.perf_counter()
-                maps, _ = relevance_maps(net, pixels, outputs, method, device)
+                maps, _ = relevance_maps(net, pixels, outputs, [method], device)[method]
                 ours.append((time.perf_counter() - start) / n)
             ours, theirs_each = statistics.median(ours), statistics.median(others)
             agree = rank_correlations(np.load(folder / "maps.npy"), maps)

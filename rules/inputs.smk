@@ -122,6 +122,24 @@ def files_of(given):
     ]
 
 
+# explain, test_set
+
+
+def pytorch_methods():
+    """Those LRP methods of the configuration that the second implementation, in PyTorch, has.
+
+    Where one is enough (the test set's relevance, the word experiment), it is the last.
+    """
+    known = ("preset_a_flat", "preset_a_flat_conserving")
+    methods = [name for name in config["heatmaps"]["methods"] if name in known]
+    if not methods:
+        raise config_error(
+            "heatmaps.methods",
+            f"expected {' or '.join(known)} among them: others can't be checked in PyTorch",
+        )
+    return methods
+
+
 # replicates
 
 

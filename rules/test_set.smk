@@ -21,11 +21,12 @@ rule explain_test_set:
         mem_mb=growing(8000),
     params:
         run=step("explain_test_set"),
+        method=pytorch_methods()[-1],
     message:
         "Computing heatmaps of all test images ({wildcards.net})"
     shell:
         "{params.run} --net {input.net} --images {input.images} {input.table}"
-        " --relevance {output.relevance} --table {output.table} &> {log}"
+        " --method {params.method} --relevance {output.relevance} --table {output.table} &> {log}"
 
 
 rule randomise_weights:
@@ -54,6 +55,7 @@ rule randomise_weights:
         run=step("randomise_weights"),
         options=options(
             {
+                "methods": pytorch_methods(),
                 "per_class": config["heatmaps"]["randomised_per_class"],
                 "seed": config["seed"],
             }
@@ -88,13 +90,15 @@ rule write_gallery:
         mem_mb=growing(8000),
     params:
         run=step("write_gallery"),
+        methods=pytorch_methods(),
         page=digest_of([REPORT / "gallery.html", REPORT / "style.css"]),
     message:
         "Writing the gallery of test images ({wildcards.net})"
     shell:
         "{params.run} --net {input.net} --edited {input.edited} {input.edited_table}"
-        " --unedited {input.unedited} {input.unedited_table} --predictions {input.predictions} --out {output.page}"
-        " --pictures {output.pictures} --page {input.page:q} --style {input.style:q} &> {log}"
+        " --unedited {input.unedited} {input.unedited_table} --predictions {input.predictions}"
+        " --methods {params.methods} --out {output.page} --pictures {output.pictures} --page {input.page:q}"
+        " --style {input.style:q} &> {log}"
 
 
 rule measure_word:
@@ -138,6 +142,7 @@ rule measure_word:
             {
                 "nets": last_checkpoints(),
                 "explain": config["heatmaps"]["net"],
+                "method": pytorch_methods()[-1],
                 "word": config["heatmaps"]["word"],
                 "position": config["heatmaps"]["word_position"],
                 "height": config["heatmaps"]["word_height"],

@@ -53,12 +53,12 @@ def save_start(folder, architecture="squeezenet1_1"):
 
 def command(images, start, folder, **changes):
     """The command line of train_phase.py that trains into a folder."""
-    words = []
+    data, words = [images, images.with_suffix(".csv")], []
     for name, value in (SETTINGS | changes).items():
         option = f"--{name.replace('_', '-')}"
         words += [option] * value if isinstance(value, bool) else [option, str(value)]
     return [
-        sys.executable, str(SCRIPT), "--start", start, "--train", images, "--val", images,
+        sys.executable, str(SCRIPT), "--start", start, "--train", *data, "--val", *data,
         "--checkpoint", folder / "checkpoint.safetensors", "--history", folder / "history.csv",
         "--save-every", "0.2", *words,
     ]  # fmt: skip

@@ -41,7 +41,9 @@ def gallery(tmp_path):
         images = tmp_path / "edited.npy", tmp_path / "unedited.npy"
         pictures = tmp_path / "netA" / "gallery"
         template = REPORT / "gallery.html", REPORT / "style.css"
-        write_gallery(net, *images, tmp_path / "predictions.csv", page, pictures, *template)
+        write_gallery(
+            net, *images, tmp_path / "predictions.csv", METHODS, page, pictures, *template
+        )
         found = re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)
         return json.loads(found.group(1)), pictures
 

@@ -11,7 +11,7 @@ from check_heatmaps import check_heatmaps
 from cxr.cli import InputError
 from cxr.data.image_sets import open_by_class, open_images, save_images
 from cxr.lrp import pytorch
-from cxr.lrp.pytorch import Explainer, relevance_maps
+from cxr.lrp.pytorch import METHODS, Explainer, relevance_maps
 from cxr.nets.descriptions import NetError
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import check_differentiable, drop_idle_pooling, load_net
@@ -291,9 +291,9 @@ def test_a_net_of_other_weights_has_an_unrelated_map():
 def test_maps_of_an_image_set(tmp_path):
     path = draw_images(tmp_path, 19)
     net, outputs = new_net("resnet18"), np.arange(19) % 3
-    maps, logits = relevance_maps(
-        net, open_images(path)[0], outputs, "preset_a_flat_conserving", CPU
-    )
+    method = "preset_a_flat_conserving"
+    found = relevance_maps(net, open_images(path)[0], outputs, [method], CPU)
+    maps, logits = found[method]
     assert maps.shape == (19, 32, 32) and maps.dtype == np.float32
     expected = predict_logits(net, open_by_class(path, CLASSES), CPU)
     np.testing.assert_allclose(logits, expected[np.arange(19), outputs], rtol=1e-4, atol=1e-6)
@@ -491,7 +491,7 @@ def explained(tmp_path):
     outputs = [CLASSES.index(name) for name in rows["class"]]
     maps, tables = {}, []
     for method in pytorch.METHODS:
-        found, logits = relevance_maps(load_net(net)[0], pixels, outputs, method, CPU)
+        found, logits = relevance_maps(load_net(net)[0], pixels, outputs, [method], CPU)[method]
         names = [f"{n}_{method}" for n in range(4)]
         maps |= dict(zip(names, found, strict=True))
         columns = {"method": method, "logit": logits, "relevance_sum": 0.0, "relevance": names}
@@ -538,7 +538,7 @@ def test_the_test_set_is_explained_by_the_decision(explained, tmp_path):
 
 def test_weights_drawn_anew_change_the_maps(explained, tmp_path):
     net, images, *_ = explained
-    randomise_weights(net, images, 1, 0, tmp_path / "table.csv", tmp_path / "figure.svg")
+    randomise_weights(net, images, METHODS, 1, 0, tmp_path / "table.csv", tmp_path / "figure.svg")
     table = pd.read_csv(tmp_path / "table.csv")
     assert len(table) == 3 * 2 * 2
     assert set(table.image) == {"0.png", "1.png", "2.png"}

@@ -14,6 +14,7 @@ from small_trainings import CLASSES
 from torch import nn
 
 SIZE = 64
+METHOD = "preset_a_flat_conserving"
 PLACE = {"word": "SEDUTO", "position": (0.5, 0.1), "height": 0.1}
 
 
@@ -56,9 +57,9 @@ def measure(images, box, monkeypatch, folder, explain="netA"):
     loaded = Reader(box), {"outputs": CLASSES}
     monkeypatch.setattr("measure_word.load_net", lambda _: loaded)
     maps = np.ones((12, SIZE, SIZE), np.float32), np.zeros(12)
-    monkeypatch.setattr("measure_word.relevance_maps", lambda *_: maps)
+    monkeypatch.setattr("measure_word.relevance_maps", lambda *_: {METHOD: maps})
     paths = [folder / name for name in ("word.csv", "relevance.csv", "word.svg")]
-    measure_word({"netA": None}, images, explain, *PLACE.values(), 0, *paths)
+    measure_word({"netA": None}, images, explain, METHOD, *PLACE.values(), 0, *paths)
     assert paths[2].stat().st_size
     return pd.read_csv(paths[0]), pd.read_csv(paths[1])
 

@@ -84,7 +84,7 @@ def test_unknown_neurons_are_named(tmp_path, keep, message):
 
 def test_another_architecture_is_refused(tmp_path):
     store(tmp_path / "source.safetensors", "resnet18", FINDINGS)
-    with pytest.raises(NetError, match="other layers"):
+    with pytest.raises(NetError, match="layers differ"):
         build_net(
             "resnet34", list(CLASSES), 64, 0, tmp_path / "net", tmp_path / "source.safetensors"
         )

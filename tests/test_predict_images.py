@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 import pandas as pd
 import predict_images as script
+from cxr.checksums import sha256_of
 from cxr.cli import InputError
 from cxr.data import user_images
 from cxr.data.decoding import read_grey
@@ -23,7 +24,6 @@ from cxr.data.images import to_square
 from cxr.nets import onnx_export
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net, save_net
-from cxr.provenance import sha256_of
 from PIL import Image
 from predict_images import predict_images
 from small_trainings import CLASSES, CPU, new_net

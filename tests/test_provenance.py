@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from cxr import provenance
+from cxr.checksums import sha256_of
 from cxr.cli import InputError
-from cxr.provenance import code_version, packages, read_sidecar, sha256_of, sidecar_of
+from cxr.provenance import code_version, packages, read_sidecar, sidecar_of
 from mutations import mutations
 from record import record
 from trace_result import trace_result

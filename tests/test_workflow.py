@@ -132,6 +132,10 @@ def odd_size(settings):
     settings["image_size"] = 100
 
 
+def no_checked_method(settings):
+    settings["heatmaps"]["methods"] = ["epsilon"]
+
+
 def missing_source(settings):
     settings["sources"]["covid19"][0]["local"] = "elsewhere/covid19"
 
@@ -149,6 +153,7 @@ def missing_source(settings):
         (unknown_start, "config: nets.netB.start: 'chestxray41'; expected one of"),
         (unknown_output, "config: nets.netE.keep_output_neurons.viral_pneumonia: chexnet has no"),
         (odd_size, "config: image_size: 100 is not a multiple of 32"),
+        (no_checked_method, "config: heatmaps.methods: expected preset_a_flat or"),
         (missing_source, "config: sources.covid19: covid19: no such file or folder: "),
     ],
 )

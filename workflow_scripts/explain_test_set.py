@@ -27,7 +27,8 @@ def explain_test_set(net, images, method, relevance, table):
     outputs = np.array(description["outputs"])
     data = open_by_class(images, outputs)
     decisions = predict_logits(net.to(device), data, device).argmax(axis=1)
-    maps, logits = relevance_maps(net, open_images(images)[0], decisions, method, device)
+    found = relevance_maps(net, open_images(images)[0], decisions, [method], device)
+    maps, logits = found[method]
     sums = maps.sum(axis=(1, 2), dtype=np.float64)
     with atomic_write(relevance) as temporary:
         np.savez_compressed(temporary, relevance=maps)
@@ -47,7 +48,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     add_image_set(arguments, "--images", "test images")
-    arguments.add_argument("--method", choices=METHODS, default="preset_a_flat_conserving")
+    arguments.add_argument("--method", choices=METHODS, required=True, help="of LRP")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     with user_errors():

@@ -7,7 +7,7 @@ TABLE: a row per net, class of the images and output: n, mean sigmoid without an
   the mean of the paired changes with its 95 % bootstrap interval, and changed predictions (of the
   images of the class);
 RELEVANCE: for the net --explain, a row per class: the share of the relevance for the prediction
-  (positive, conserving LRP) that lies in the word's box, with its interval, and the box's share of
+  (positive, by LRP) that lies in the word's box, with its interval, and the box's share of
   the area, the value for randomly spread relevance;
 FIGURE: the changes of each net's COVID-19 sigmoid.
 """
@@ -22,16 +22,17 @@ from cxr.data.images import draw_word, word_box
 from cxr.evaluation.audits import plot_intervals
 from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
 from cxr.files import write_table
-from cxr.lrp.pytorch import relevance_maps
+from cxr.lrp.pytorch import METHODS, relevance_maps
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 from PIL import Image
+from scipy.special import expit
 
-METHOD = "preset_a_flat_conserving"
 
-
-def measure_word(nets, images, explain, word, position, height, seed, table, relevance, figure):
+def measure_word(
+    nets, images, explain, method, word, position, height, seed, table, relevance, figure
+):
     if explain not in nets:
         raise InputError(f"--explain {explain}: no such net among {list(nets)}")
     device = select_device()
@@ -45,7 +46,8 @@ def measure_word(nets, images, explain, word, position, height, seed, table, rel
         rows += changes(name, clear, logits, rng)
         if name == explain:
             decisions = logits[1].argmax(axis=1)
-            maps, _ = relevance_maps(net, worded.arrays[0], decisions, METHOD, device)
+            pixels = worded.arrays[0]
+            maps, _ = relevance_maps(net, pixels, decisions, [method], device)[method]
             box = word_box(clear.shape[0], word, position, height)
             write_table(relevance, shares_on(box, maps, clear, rng))
     columns = ["net", "class", "output", "n", "without", "with", "change", "change_low"]
@@ -67,7 +69,7 @@ def with_word(data, word, position, height):
 
 def changes(name, data, logits, rng):
     """Rows of the table: a net's paired changes, by class of the images and output."""
-    without, worded = (1 / (1 + np.exp(-values.astype(np.float64))) for values in logits)
+    without, worded = (expit(values.astype(np.float64)) for values in logits)
     flipped = without.argmax(axis=1) != worded.argmax(axis=1)
     for number, class_name in enumerate(data.outputs):
         of_class = data.labels[:, number] == 1
@@ -105,6 +107,7 @@ if __name__ == "__main__":
     )
     add_image_set(arguments, "--images", "test images")
     arguments.add_argument("--explain", required=True, help="net whose relevance is measured")
+    arguments.add_argument("--method", choices=METHODS, required=True, help="of LRP")
     arguments.add_argument("--word", required=True)
     arguments.add_argument(
         "--position",

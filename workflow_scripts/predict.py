@@ -16,6 +16,7 @@ from cxr.files import write_table
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
+from scipy.special import expit
 
 
 def predict(checkpoints, edited, unedited, out):
@@ -30,7 +31,7 @@ def predict(checkpoints, edited, unedited, out):
             logits = predict_logits(net, images, device).astype(np.float64)
             table = pd.DataFrame({"image": images.images, "version": version, "phase": phase})
             table.insert(1, "class", np.array(outputs)[images.labels.argmax(axis=1)])
-            table[outputs] = 1 / (1 + np.exp(-logits))
+            table[outputs] = expit(logits)
             table["predicted"] = np.array(outputs)[logits.argmax(axis=1)]
             tables.append(table)
     columns = ["image", "class", "version", "phase", *CLASSES, "predicted"]

@@ -13,6 +13,7 @@ from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import write_table
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
+from scipy.special import expit
 
 
 def predict_figure_images(net, images, out):
@@ -20,7 +21,7 @@ def predict_figure_images(net, images, out):
     outputs = description["outputs"]
     cpu = torch.device("cpu")  # for a handful of images
     logits = predict_logits(net, open_by_class(images, outputs), cpu)
-    sigmoids = pd.DataFrame(1 / (1 + np.exp(-logits.astype(np.float64))), columns=outputs)
+    sigmoids = pd.DataFrame(expit(logits.astype(np.float64)), columns=outputs)
     write_table(out, pd.concat([open_images(images)[1], sigmoids], axis=1))
 
 

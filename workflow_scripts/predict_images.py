@@ -28,13 +28,14 @@ from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
+from cxr.checksums import sha256_of
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.contents import read_json, read_records
 from cxr.data.images import normalise
 from cxr.data.pixels import reason_of
 from cxr.data.user_images import find_images, read_radiograph
 from cxr.files import atomic_write
-from cxr.provenance import sha256_of
+from scipy.special import expit
 
 NOTE = "Research only, not a medical device."
 METHOD = "preset_a_flat_conserving"
@@ -161,7 +162,7 @@ class TorchNet:
         """Relevance (n, size, size) of one output, int (n,), for uint8 (n, size, size)."""
         from cxr.lrp.pytorch import relevance_maps
 
-        return relevance_maps(self.net, pixels, outputs, METHOD, self.device)[0]
+        return relevance_maps(self.net, pixels, outputs, [METHOD], self.device)[METHOD][0]
 
 
 class OnnxNet:
@@ -218,7 +219,7 @@ def add_predictions(rows, logits, outputs, temperature):
 
 
 def by_output(outputs, logits):
-    return dict(zip(outputs, (1 / (1 + np.exp(-logits))).tolist(), strict=True))
+    return dict(zip(outputs, expit(logits).tolist(), strict=True))
 
 
 def draw_heatmaps(rows, pixels, model, outputs, out, names):

@@ -4,11 +4,11 @@ The JSON holds architecture, outputs in order, how an image becomes the net's in
 weights and of model.onnx, the scores on the edited test images, and how the backends compare.
 """
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
+from cxr.checksums import sha256_of
 from cxr.cli import parser, user_errors
 from cxr.data.images import IMAGENET_MEAN, IMAGENET_STD
 from cxr.files import atomic_write, write_file
@@ -35,9 +35,7 @@ def publish_net(checkpoint, onnx, summary, metrics, conversion, out, record):
             "std": [round(float(value), 3) for value in IMAGENET_STD],
         },
         "output": "logits; probabilities are their sigmoids, the decision is the largest",
-        "sha256": {
-            path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (out, onnx)
-        },
+        "sha256": {path.name: sha256_of(path) for path in (out, onnx)},
         "test": rows_of(summary)[0],
         "classes": rows_of(metrics),
         "conversion": rows_of(conversion),

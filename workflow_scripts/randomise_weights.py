@@ -28,7 +28,7 @@ TITLES = {"preset_a_flat": "as shipped", "preset_a_flat_conserving": "conserving
 DRAWN = {"output_layer": "output layer drawn anew", "all": "all layers drawn anew"}
 
 
-def randomise_weights(net, images, per_class, seed, table, figure):
+def randomise_weights(net, images, methods, per_class, seed, table, figure):
     device = select_device()
     trained, description = load_net(net)
     pixels, images = first_of_each_class(*open_images(images), per_class)
@@ -39,11 +39,14 @@ def randomise_weights(net, images, per_class, seed, table, figure):
     nets["all"] = create(description["architecture"], len(description["outputs"]))
     see(nets["all"].to(device), pixels, device)
     rows = []
-    for method in METHODS:
-        maps, _ = relevance_maps(trained, pixels, outputs, method, device)
-        for drawn, other in nets.items():
-            others, _ = relevance_maps(other, pixels, outputs, method, device)
-            found = rank_correlations(maps, others)
+    maps = relevance_maps(trained, pixels, outputs, methods, device)
+    of_nets = {
+        drawn: relevance_maps(other, pixels, outputs, methods, device)
+        for drawn, other in nets.items()
+    }
+    for method in methods:
+        for drawn, others in of_nets.items():
+            found = rank_correlations(maps[method][0], others[method][0])
             columns = {"image": images.image, "method": method, "drawn_anew": drawn}
             rows.append(pd.DataFrame(columns | {"rank_correlation": found}))
     result = pd.concat(rows)
@@ -88,6 +91,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     add_image_set(arguments, "--images", "test images")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True, help="of LRP")
     arguments.add_argument("--per-class", type=int, required=True, help="images per class")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the new weights")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")

@@ -24,9 +24,10 @@ from functools import partial
 from pathlib import Path
 
 from cxr import provenance
+from cxr.checksums import sha256_of
 from cxr.cli import user_errors
 from cxr.files import write_file
-from cxr.provenance import now, sha256_of, sidecar_of, state_of
+from cxr.provenance import now, sidecar_of, state_of
 
 PATIENCE = 2.0 * provenance.TIMEOUT + 5.0  # seconds for commands that hang, after the step
 HURRY = 3.0  # seconds for all that is left, once told to stop

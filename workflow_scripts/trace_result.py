@@ -9,8 +9,9 @@ import signal
 import sys
 from pathlib import Path
 
+from cxr.checksums import sha256_of
 from cxr.cli import InputError, parser, user_errors
-from cxr.provenance import FOLDER, read_sidecars, sha256_of, step_of
+from cxr.provenance import FOLDER, read_sidecars, step_of
 
 
 def trace_result(results, depth):

@@ -9,8 +9,9 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from cxr.checksums import sha256_of
 from cxr.cli import InputError, parser, progress, user_errors
-from cxr.provenance import FOLDER, read_sidecars, sha256_of
+from cxr.provenance import FOLDER, read_sidecars
 
 RESULTS = Path("results")
 # What no recorded step makes: Snakemake's own, the record itself, and what a source unpacks.

@@ -189,76 +189,57 @@ def add_action(crate, files, sidecar, steps):
 
 def add_run(crate, files, workflow, sidecars, actions, steps, config, version):
     """The run as a whole, and that Snakemake organised it."""
-    made = {path for sidecar in sidecars for path in sidecar["outputs"]}
-    sources = {
-        path: digest
-        for sidecar in sidecars
-        for path, digest in sidecar["inputs"].items()
-        if path not in made
-    }
-    kept = {
-        path: digest
-        for sidecar in sidecars
-        for path, digest in sidecar["outputs"].items()
-        if path not in sidecar["temporary"] and path.startswith("results/")
-    }
     times = {
         "startTime": actions[0]["startTime"],
         "endTime": max(action["endTime"] for action in actions),
     }
+    sources, kept = inputs_and_results(sidecars)
     inputs = [files.add(path, digest) for path, digest in sources.items()]
-    run = crate.add(
-        ContextEntity(
-            crate,
-            "#run",
-            {
-                "@type": "CreateAction",
-                "name": "Run of the workflow",
-                "instrument": workflow,
-                "actionStatus": "http://schema.org/CompletedActionStatus",
-                "object": [files.add(str(config), None), *inputs],
-                "result": [files.add(path, digest) for path, digest in kept.items()],
-                **times,
-            },
-        )
-    )
+    properties = {
+        "@type": "CreateAction",
+        "name": "Run of the workflow",
+        "instrument": workflow,
+        "actionStatus": "http://schema.org/CompletedActionStatus",
+        "object": [files.add(str(config), None), *inputs],
+        "result": [files.add(path, digest) for path, digest in kept.items()],
+    }
+    run = crate.add(ContextEntity(crate, "#run", properties | times))
     crate.root_dataset.append_to("mentions", run)
-    engine = crate.add(
-        ContextEntity(
-            crate,
-            "#snakemake",
-            {"@type": "SoftwareApplication", "name": "Snakemake", "softwareVersion": version},
-        )
-    )
-    controls = [
-        crate.add(
-            ContextEntity(
-                crate,
-                f"#control-{number}",
-                {
-                    "@type": "ControlAction",
-                    "name": f"Snakemake starts {action['name']}",
-                    "instrument": steps[Path(step_of(sidecar)).name][1],
-                    "object": action,
-                },
-            )
-        )
-        for number, (sidecar, action) in enumerate(zip(sidecars, actions, strict=True))
-    ]
-    crate.add(
-        ContextEntity(
-            crate,
-            "#organisation",
-            {
-                "@type": "OrganizeAction",
-                "name": "Run of Snakemake",
-                "instrument": engine,
-                "object": controls,
-                "result": run,
-                **times,
-            },
-        )
-    )
+    engine = {"@type": "SoftwareApplication", "name": "Snakemake", "softwareVersion": version}
+    properties = {
+        "@type": "OrganizeAction",
+        "name": "Run of Snakemake",
+        "instrument": crate.add(ContextEntity(crate, "#snakemake", engine)),
+        "object": add_controls(crate, sidecars, actions, steps),
+        "result": run,
+    }
+    crate.add(ContextEntity(crate, "#organisation", properties | times))
+
+
+def inputs_and_results(sidecars):
+    """{path: sha256} of what no job made, and of the results that are kept."""
+    made = {path for sidecar in sidecars for path in sidecar["outputs"]}
+    sources, kept = {}, {}
+    for sidecar in sidecars:
+        sources |= {path: sha for path, sha in sidecar["inputs"].items() if path not in made}
+        for path, sha in sidecar["outputs"].items():
+            if path not in sidecar["temporary"] and path.startswith("results/"):
+                kept[path] = sha
+    return sources, kept
+
+
+def add_controls(crate, sidecars, actions, steps):
+    """That Snakemake started each job."""
+    controls = []
+    for number, (sidecar, action) in enumerate(zip(sidecars, actions, strict=True)):
+        properties = {
+            "@type": "ControlAction",
+            "name": f"Snakemake starts {action['name']}",
+            "instrument": steps[Path(step_of(sidecar)).name][1],
+            "object": action,
+        }
+        controls.append(crate.add(ContextEntity(crate, f"#control-{number}", properties)))
+    return controls
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The page, --page filled with image names and numbers as JSON, opens from disk without a server. The
 folder --pictures holds its pictures: each image with and without its text covered, and overlays of
-the relevance of every class by both methods (of the edited image, in PyTorch). InputError if the
+the relevance of every class by each method (of the edited image, in PyTorch). InputError if the
 predictions are of other images, in another order, or of other classes.
 """
 
@@ -25,7 +25,7 @@ from matplotlib.colors import Normalize
 from PIL import Image
 
 
-def write_gallery(net, edited, unedited, predictions, out, pictures, page, style):
+def write_gallery(net, edited, unedited, predictions, methods, out, pictures, page, style):
     table = read_predictions(predictions)
     opened, decided = {}, []
     for version, path in (("edited", edited), ("unedited", unedited)):
@@ -42,11 +42,11 @@ def write_gallery(net, edited, unedited, predictions, out, pictures, page, style
         for version, pixels in opened.items():
             for number, square in enumerate(progress(pixels, version)):
                 Image.fromarray(square).save(folder / f"{number}_{version}.png")
-        draw_relevance(loaded, opened["edited"], classes, folder)
+        draw_relevance(loaded, opened["edited"], classes, methods, folder)
     data = {
         "net": out.parent.name,
         "classes": classes,
-        "methods": list(METHODS),
+        "methods": methods,
         "pictures": os.path.relpath(pictures, out.parent),
         "images": [
             {"image": one["image"], "class": one["class"]}
@@ -77,12 +77,12 @@ def whole_folder(path):
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def draw_relevance(net, pixels, classes, folder):
+def draw_relevance(net, pixels, classes, methods, folder):
     """A PNG for each image, method and class, the more transparent the weaker the relevance."""
     device = select_device()
-    for method in METHODS:
-        for number, name in enumerate(classes):
-            maps, _ = relevance_maps(net, pixels, np.full(len(pixels), number), method, device)
+    for number, name in enumerate(classes):
+        found = relevance_maps(net, pixels, np.full(len(pixels), number), methods, device)
+        for method, (maps, _) in found.items():
             for place, relevance in enumerate(progress(maps, f"{method}, {name}")):
                 limit = colour_limit(relevance)
                 scale = ScalarMappable(Normalize(-limit, limit), cmap="bwr")
@@ -97,6 +97,7 @@ if __name__ == "__main__":
     add_image_set(arguments, "--edited", "test images")
     add_image_set(arguments, "--unedited", "test images")
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True, help="of LRP")
     arguments.add_argument("--out", type=Path, required=True, help="HTML to write")
     arguments.add_argument("--pictures", type=Path, required=True, help="folder to write")
     add_page(arguments, "gallery.html")

@@ -7,7 +7,6 @@ machine, slurm_job_id, started, seconds, peak_memory_mb and warnings. What could
 null, and a warning says why.
 """
 
-import hashlib
 import importlib.metadata
 import os
 import platform
@@ -17,11 +16,11 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+from cxr.checksums import files_of
 from cxr.cli import InputError
 from cxr.files import read_object
 
 FOLDER = Path("results/provenance/jobs")
-TIMESTAMP = ".snakemake_timestamp"  # which Snakemake puts into folders
 # What decides results, below the workflow's folder.
 CODE = ("Snakefile", "config.yaml", "config", "envs", "rules", "workflow_scripts")
 TIMEOUT = 20  # seconds for git or nvidia-smi to answer
@@ -90,26 +89,6 @@ def read_sidecar(path):
 def step_of(sidecar):
     """The script of a sidecar's job."""
     return next((word for word in sidecar["command"] if word.endswith(".py")), None)
-
-
-def files_of(path):
-    """All files of a folder, in order, but for Snakemake's; of a file, itself."""
-    path = Path(path)
-    if not path.is_dir():
-        return [path]
-    return sorted(file for file in path.rglob("*") if file.is_file() and file.name != TIMESTAMP)
-
-
-def sha256_of(path):
-    """sha256 of a file, or, of a folder, of the names and sha256 of all that is in it."""
-    path = Path(path)
-    if path.is_dir():
-        lines = (
-            f"{sha256_of(file)} {file.relative_to(path).as_posix()}\n" for file in files_of(path)
-        )
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def state_of(path):

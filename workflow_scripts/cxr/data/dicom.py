@@ -97,7 +97,7 @@ def read_dicom(content):
         except Exception as error:  # pydicom and its decoders raise what they please
             message = f"no DICOM image that pydicom can decode{syntax_of(dataset)}"
             raise UnreadableImage(f"{message} ({type(error).__name__})") from None
-    image, found = as_shown(stored)
+    image, found = dicom_to_image(stored)
     return image, stored.warnings + found
 
 
@@ -152,7 +152,7 @@ def guess_syntax(dataset):
 
 
 def read_stored(dataset):
-    """What as_shown needs of a dataset, of which it is checked that it is one radiograph."""
+    """What dicom_to_image needs of a dataset, of which it is checked that it is one radiograph."""
     check_size(dataset.Columns, dataset.Rows)
     if min(dataset.Rows, dataset.Columns) < SMALLEST:
         size = f"{dataset.Columns} x {dataset.Rows}"
@@ -326,7 +326,7 @@ def view_doubts(dataset):
 # From stored values to grey
 
 
-def as_shown(stored):
+def dicom_to_image(stored):
     """PIL image (mode L or RGB) of what a viewer shows, and warnings.
 
     Grey: modality LUT, then VOI LUT or window, the first of several; the range these can give

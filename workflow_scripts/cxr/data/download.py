@@ -156,7 +156,7 @@ def check_space(partial, missing):
 
 def append(response, url, partial, have, total):
     """Write what comes behind the bytes that are there, and show how far it is."""
-    with open(partial.path, "ab") as file, shown(url, have, total) as show:
+    with open(partial.path, "ab") as file, progress_of(url, have, total) as show:
         for chunk in response.iter_content(CHUNK):
             if not file.tell() and is_html(chunk):
                 raise html_error(url)
@@ -169,7 +169,7 @@ def append(response, url, partial, have, total):
 
 
 @contextmanager
-def shown(url, have, total):
+def progress_of(url, have, total):
     """A function that is told of bytes: a bar on a terminal, a line each tenth in a log."""
     name = url.rsplit("/", 1)[-1][-40:]
     if sys.stderr.isatty():

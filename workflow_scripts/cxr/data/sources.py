@@ -1,6 +1,5 @@
 """Where data come from other than by URL: local paths, Kaggle, zip files; and their sums."""
 
-import hashlib
 import shutil
 import zipfile
 import zlib
@@ -8,19 +7,8 @@ from pathlib import Path
 
 import requests
 
+from cxr.checksums import file_sum
 from cxr.cli import InputError
-
-
-def file_sum(path, kind):
-    """Hexadecimal sum of a file: md5, sha256, or git_blob (what `git hash-object` prints)."""
-    if kind == "git_blob":
-        digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size)
-        with open(path, "rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-        return digest.hexdigest()
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, kind).hexdigest()
 
 
 def check_file(path, expected):

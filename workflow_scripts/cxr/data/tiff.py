@@ -56,7 +56,7 @@ def decode_tiff(content, otherwise):
         check_page(page, len(content))
         native = page.photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB) and page.bitspersample > 1
         layout, pixels = (layout_of(page), samples_of(page)) if native else (None, None)
-    picture = as_shown(layout, pixels) if native else otherwise(content)
+    picture = tiff_to_image(layout, pixels) if native else otherwise(content)
     if several:
         picture.warnings.append(SEVERAL)
     return picture
@@ -120,7 +120,7 @@ def tagged(page, numbers, pick, default):
     return pick(int(value) for value in np.ravel(found[0])) if found else default
 
 
-def as_shown(layout, pixels):
+def tiff_to_image(layout, pixels):
     """Picture of a page's samples, integers (h, w, samples)."""
     n_colours = 3 if layout.photometric == RGB else 1
     colours = pixels[..., 0] if n_colours == 1 else pixels[..., :3]

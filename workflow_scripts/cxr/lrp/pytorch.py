@@ -37,22 +37,30 @@ METHODS = ("preset_a_flat", "preset_a_flat_conserving")
 BATCH = {"cpu": 8, "cuda": 32}  # images; 32 of DenseNet201 take 6 GiB in float32
 
 
-def relevance_maps(net, pixels, outputs, method, device, dtype=torch.float32):
-    """Relevance of one output's logit for each image: (n, size, size), and the logits, (n,).
+def relevance_maps(net, pixels, outputs, methods, device, dtype=torch.float32):
+    """Relevance of one output's logit for each image: {method: (relevance, logits)}.
 
-    pixels: uint8 (n, size, size). outputs: int (n,), numbers of output neurons. dtype: of all
-    arithmetic and of what is returned; net is left in it. Raises InputError where a GPU has too
+    pixels: uint8 (n, size, size). outputs: int (n,), numbers of output neurons. relevance is
+    (n, size, size), summed over the channels; logits (n,). dtype: of all arithmetic and of what is
+    returned; net is left in it. Raises InputError where a GPU has too
     little memory, or no deterministic backward pass for the net.
     """
     check_differentiable(net, device)
-    found, size = [], BATCH[device.type]
+    size = BATCH[device.type]
     with memory_errors(f"LRP of {size} images at once", OTHERWISE):
         net = net.to(device, dtype, memory_format=torch.channels_last)
-        explainer = Explainer(net, method)
         outputs = torch.as_tensor(outputs, device=device)
-        for batch in progress(batches(np.arange(len(pixels)), size), method):
-            inputs = network_input(to_device(np.array(pixels[batch]), device))
-            found.append(explainer(inputs.to(dtype), outputs[batch]))
+        return {
+            method: _relevance_maps(Explainer(net, method), pixels, outputs, device, dtype)
+            for method in methods
+        }
+
+
+def _relevance_maps(explainer, pixels, outputs, device, dtype):
+    found = []
+    for batch in progress(batches(np.arange(len(pixels)), BATCH[device.type]), explainer.method):
+        inputs = network_input(to_device(np.array(pixels[batch]), device))
+        found.append(explainer(inputs.to(dtype), outputs[batch]))
     return tuple(torch.cat(parts).cpu().numpy() for parts in zip(*found, strict=True))
 
 
@@ -86,7 +94,7 @@ class Explainer(fx.Interpreter):
         except fx.proxy.TraceError as error:
             raise NetError(f"{type(net).__name__} has no fixed graph: {error}") from error
         self.extra_traceback = False  # messages name the operation
-        self.conserving = method == "preset_a_flat_conserving"
+        self.method, self.conserving = method, method == "preset_a_flat_conserving"
 
     def __call__(self, inputs, outputs):
         """Relevance of the logits of outputs, int (n,), in inputs, (n, channels, h, w).

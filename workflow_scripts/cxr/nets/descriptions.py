@@ -1,11 +1,10 @@
 """What a stored net says about itself. Needs no PyTorch."""
 
-import hashlib
 import json
-from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
+from cxr.checksums import sha256_of
 from cxr.cli import InputError
 from cxr.contents import refuse_other
 from cxr.files import write_file
@@ -17,8 +16,7 @@ class NetError(InputError):
 
 def write_record(path, net_path, description, source):
     """Write the JSON beside a net that others start from: what it is, where from, its sha256."""
-    digest = hashlib.sha256(Path(net_path).read_bytes()).hexdigest()
-    record = description | {"source": source, "sha256": digest}
+    record = description | {"source": source, "sha256": sha256_of(net_path)}
     write_file(path, json.dumps(record, indent=2) + "\n")
 
 

@@ -4,7 +4,6 @@ A net is stored as safetensors: the state dict, and one metadata entry `net`, a 
 (architecture, outputs in order, ...). Nothing is pickled.
 """
 
-import hashlib
 import json
 import re
 import zipfile
@@ -18,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
+from cxr.checksums import sha256_of
 from cxr.contents import ZIP, refuse_other, what_is
 from cxr.data.images import IMAGENET_MEAN, IMAGENET_STD
 from cxr.files import write_file
@@ -213,7 +213,7 @@ def check_named_sum(path):
     """Raise NetError if a file NAME-SUM.pth, as torchvision calls its weights, has another sum."""
     named = re.fullmatch(r".+-([0-9a-f]{8,64})", Path(path).stem)
     if named:
-        found = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        found = sha256_of(path)
         if not found.startswith(named[1]):
             raise NetError(
                 f"{path}: its sha256 is {found}, expected {named[1]}... by its name; the file is "

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from filelock import FileLock, Timeout
 
+from cxr.checksums import sha256_of
 from cxr.cli import InputError
 from cxr.files import atomic_write
 
@@ -113,7 +114,8 @@ def hash_of(*parts):
 
     A file is read once, however often its path is among the parts.
     """
-    files = {part: file_digest(part) for part in {p for p in parts if isinstance(p, Path)}}
+    paths = {part for part in parts if isinstance(part, Path)}
+    files = {path: bytes.fromhex(sha256_of(path)) for path in paths}
     digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
@@ -122,12 +124,6 @@ def hash_of(*parts):
             content = hashlib.sha256(part.encode() if isinstance(part, str) else part).digest()
         digest.update(content)
     return digest.hexdigest()
-
-
-def file_digest(path):
-    """sha256 of a file's content, in binary."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def code_hash():
