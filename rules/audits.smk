@@ -85,6 +85,7 @@ PRETRAINING = {
     }
 }
 AUDIT_SETTINGS = {
+    "duplicates": {"scores": "results/audits/duplicates.scores.csv"},
     "selection": PRETRAINING,
     "pretraining": config["covid19"]["duplicates"]
     | {"same_picture": config["audits"]["same_picture"]},
@@ -123,11 +124,9 @@ rule audit:
     resources:
         mem_mb=growing(3000),
     params:
-        run=step("audit_{audit}"),
-        options=lambda wildcards, output: options(
-            AUDITS[wildcards.audit]
-            | AUDIT_SETTINGS.get(wildcards.audit, {})
-            | {"scores": output.get("scores")}
+        **step("audit_{audit}"),
+        options=lambda wildcards: options(
+            AUDITS[wildcards.audit] | AUDIT_SETTINGS.get(wildcards.audit, {})
         ),
     message:
         "Auditing {wildcards.audit}"
@@ -181,7 +180,7 @@ rule collect_audits:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("collect_audits"),
+        **step("collect_audits"),
         options=options({"strict": config["audits"]["strict"]}),
     message:
         "Collecting the results of the audits"
@@ -211,7 +210,7 @@ rule write_checklists:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("write_checklists"),
+        **step("write_checklists"),
         checklists=digest_of([CHECKLISTS]),
         page=digest_of([REPORT / "checklists.html", REPORT / "style.css"]),
         options=options({"net": config["heatmaps"]["net"], "repository": str(HERE)}),

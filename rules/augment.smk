@@ -17,7 +17,7 @@ rule find_words:
         "../envs/torch.yaml"
     threads: 2
     params:
-        run=step("find_words"),
+        **step("find_words"),
     message:
         "Finding words in the test images ({wildcards.covid19})"
     shell:
@@ -51,7 +51,7 @@ rule prepare_covid19:
     resources:
         mem_mb=growing(4000),
     params:
-        run=step("prepare_covid19"),
+        **step("prepare_covid19"),
         size=options({"size": config["image_size"]}),
         text_boxes=lambda wildcards, input: options(
             {"text_boxes": input.get("text_boxes") or None}
@@ -86,7 +86,7 @@ rule plot_words:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("plot_words"),
+        **step("plot_words"),
     message:
         "Showing words before and after they are covered"
     shell:
@@ -115,7 +115,7 @@ rule augment:
     resources:
         mem_mb=growing(4000),
     params:
-        run=step("augment"),
+        **step("augment"),
         options=augmentation_settings,
     message:
         "Augmenting the {wildcards.split} images ({wildcards.covid19})"
@@ -142,7 +142,7 @@ rule plot_variants:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("plot_variants"),
+        **step("plot_variants"),
     message:
         "Showing augmented images"
     shell:

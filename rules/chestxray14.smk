@@ -13,7 +13,7 @@ rule split_patients:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("split_patients"),
+        **step("split_patients"),
         options=options(
             {
                 "seed": config["seed"],
@@ -47,7 +47,7 @@ rule prepare_chestxray14:
     resources:
         mem_mb=growing(2000),
     params:
-        run=step("prepare_chestxray14"),
+        **step("prepare_chestxray14"),
         options=options(
             {"size": config["image_size"], "max_unreadable": config["max_unreadable"]}
         ),

@@ -87,15 +87,18 @@ def python(name):
 def step(
     name, environment="torch", temporary=(), inputs=None, record=True, resumes=False
 ):
-    """Parameter `run` of a rule: how its shell command starts the script of a step.
+    """Parameters `run` and `code` of a rule: how its shell command starts the script of a step.
 
     The script runs in an environment, under record.py, which notes in a sidecar what was made from
     what. name: may hold wildcards. temporary: names of outputs that are not kept. inputs: words for
-    the shell, where they are too many to be named. The digest of the script's code is part of the
-    command, so that edited code reruns what it makes, and a fresh
-    clone beside copied results reruns nothing. resumes: whether it keeps .resume beside its first
-    output, for a second attempt.
+    the shell, where they are too many to be named. resumes: whether it keeps .resume beside its
+    first output, for a second attempt. code: digest of the script's code, so that edited code
+    reruns what it makes, and a fresh clone beside copied results reruns nothing. It is a parameter
+    of its own as Snakemake doesn't compare those that are functions of inputs or outputs.
     """
+
+    def digest(wildcards):
+        return code(name.format(**wildcards))
 
     def command(wildcards, input, output):
         script = name.format(**wildcards)
@@ -119,7 +122,7 @@ def step(
             f" --code {code(script)} -- {python(environment)} {path}"
         )
 
-    return command
+    return {"run": command, "code": digest} if record else {"run": command}
 
 
 @cache

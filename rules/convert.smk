@@ -19,7 +19,7 @@ rule export_onnx:
     resources:
         mem_mb=growing(8000),
     params:
-        run=step("export_onnx", temporary=["keras_source"]),
+        **step("export_onnx", temporary=["keras_source"]),
     message:
         "Exporting {wildcards.net} as ONNX"
     shell:
@@ -42,7 +42,7 @@ rule convert_keras:
     resources:
         mem_mb=growing(8000),
     params:
-        run=step("convert_keras", "keras"),
+        **step("convert_keras", "keras"),
     message:
         "Converting {wildcards.net} to Keras"
     shell:
@@ -75,7 +75,7 @@ rule check_conversion:
     resources:
         mem_mb=growing(8000),
     params:
-        run=step("check_conversion", "keras"),
+        **step("check_conversion", "keras"),
         tolerance=config["conversion"]["tolerance"],
     message:
         "Checking that {wildcards.net} predicts the same in PyTorch, ONNX Runtime and Keras"
@@ -100,7 +100,7 @@ rule publish_net:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("publish_net"),
+        **step("publish_net"),
     message:
         "Publishing {wildcards.net}"
     shell:
@@ -123,7 +123,7 @@ rule write_model_card:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("write_model_card"),
+        **step("write_model_card"),
         options=lambda wildcards: options(
             {
                 "net": wildcards.net,

@@ -14,7 +14,7 @@ rule inspect_covid19:
         "../envs/torch.yaml"
     threads: 2
     params:
-        run=step("inspect_covid19"),
+        **step("inspect_covid19"),
         options=options(
             {
                 "max_unreadable": config["max_unreadable"],
@@ -44,7 +44,7 @@ rule measure_class_leaks:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("measure_class_leaks"),
+        **step("measure_class_leaks"),
     message:
         "Measuring how well file properties predict the class"
     shell:
@@ -66,7 +66,7 @@ rule match_originals:
         "../envs/torch.yaml"
     threads: 2
     params:
-        run=step("match_originals"),
+        **step("match_originals"),
         options=options(config["covid19"]["duplicates"]),
     message:
         "Matching COVID-19 images with originals to find patients"
@@ -94,7 +94,7 @@ rule match_metadata:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("match_metadata"),
+        **step("match_metadata"),
         options=lambda wildcards, input: options(
             {name: input.get(name) or None for name in ("collection", "originals")}
         ),
@@ -125,7 +125,7 @@ rule propose_lateral_views:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("propose_lateral_views"),
+        **step("propose_lateral_views"),
     message:
         "Proposing lateral views"
     shell:
@@ -146,7 +146,7 @@ rule find_duplicates:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("find_duplicates"),
+        **step("find_duplicates"),
         options=options(config["covid19"]["duplicates"]),
     message:
         "Finding duplicate COVID-19 images"
@@ -169,7 +169,7 @@ rule split_covid19:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("split_covid19"),
+        **step("split_covid19"),
         options=covid19_split_settings,
     message:
         "Splitting the COVID-19 images ({wildcards.covid19})"
@@ -198,7 +198,7 @@ rule plot_duplicates:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("plot_duplicates"),
+        **step("plot_duplicates"),
     message:
         "Showing duplicates side by side"
     shell:

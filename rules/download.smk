@@ -17,7 +17,7 @@ rule draw_phantoms:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("draw_phantoms"),
+        **step("draw_phantoms"),
         options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
     message:
         "Drawing phantoms in the layouts of the real data sets"
@@ -42,7 +42,7 @@ rule download:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("download"),
+        **step("download"),
         source=source_options,
     message:
         "Fetching {wildcards.source} of {wildcards.dataset}"
@@ -71,7 +71,7 @@ rule download_covid19:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("download_covid19"),
+        **step("download_covid19"),
         source=options(
             {
                 key: config["sources"]["covid19"][0].get(key)

@@ -23,7 +23,7 @@ rule predict:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("predict"),
+        **step("predict"),
     message:
         "Predicting the test images with {wildcards.net}"
     shell:
@@ -48,7 +48,7 @@ rule evaluate:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("evaluate"),
+        **step("evaluate"),
         options=options({"seed": config["seed"]}),
     message:
         "Evaluating {wildcards.net}"
@@ -78,7 +78,7 @@ rule evaluate_authors_nets:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("evaluate_authors_nets"),
+        **step("evaluate_authors_nets"),
     message:
         "Evaluating the nets released by the paper's authors"
     shell:
@@ -111,7 +111,7 @@ rule calibrate:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("calibrate"),
+        **step("calibrate"),
     message:
         "Calibrating {wildcards.net}"
     shell:

@@ -16,7 +16,7 @@ rule select_figure_images:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("select_figure_images"),
+        **step("select_figure_images"),
         options=options(
             {
                 "size": config["image_size"],
@@ -45,7 +45,7 @@ rule predict_figure_images:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("predict_figure_images"),
+        **step("predict_figure_images"),
     message:
         "Predicting the images of figures 2 to 4 with {wildcards.net}"
     shell:
@@ -76,7 +76,7 @@ rule explain:
         mem_mb=growing(8000),
         runtime=growing(60),
     params:
-        run=step("explain", "keras"),
+        **step("explain", "keras"),
         methods=options({"methods": config["heatmaps"]["methods"]}),
     message:
         "Computing heatmaps of figures 2 to 4 by LRP ({wildcards.net})"
@@ -110,7 +110,7 @@ rule check_heatmaps:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("check_heatmaps"),
+        **step("check_heatmaps"),
         least=config["heatmaps"]["min_rank_correlation"],
     message:
         "Checking the heatmaps against a second implementation ({wildcards.net})"
@@ -143,7 +143,7 @@ rule plot_heatmaps:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("plot_heatmaps"),
+        **step("plot_heatmaps"),
     message:
         "Drawing figure {wildcards.figure}"
     shell:

@@ -15,7 +15,7 @@ rule build_pretrained:
     resources:
         mem_mb=growing(4000),
     params:
-        run=step("build_net"),
+        **step("build_net"),
         settings=net_settings,
         start=start_option,
     message:
@@ -48,7 +48,7 @@ rule pretrain_phase:
         mem_mb=growing(12000),
         runtime=1440,  # it resumes at every attempt
     params:
-        run=step("train_phase", resumes=True),
+        **step("train_phase", resumes=True),
         settings=phase_settings,
     message:
         "Training {wildcards.name} on ChestX-ray14, phase {wildcards.phase}"
@@ -76,7 +76,7 @@ rule publish_pretrained:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("publish_pretrained"),
+        **step("publish_pretrained"),
     message:
         "Publishing {wildcards.name}"
     shell:
@@ -102,7 +102,7 @@ rule load_chexnet:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("load_chexnet"),
+        **step("load_chexnet"),
         settings=lambda wildcards: options(
             {
                 "outputs": config["pretrained"][wildcards.name]["outputs"],
@@ -140,7 +140,7 @@ rule evaluate_findings:
         mem_mb=growing(8000),
         runtime=growing(120),
     params:
-        run=step("evaluate_findings"),
+        **step("evaluate_findings"),
         options=lambda wildcards: options(
             {
                 "min_mean_auroc": (

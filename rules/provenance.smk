@@ -20,7 +20,7 @@ rule write_crate:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("write_crate", record=False),
+        **step("write_crate", record=False),
         code=code("write_crate"),
         snakefile=options({"snakefile": HERE / "Snakefile"}),
         config=as_json(config),

@@ -12,7 +12,7 @@ use rule augment as augment_replicate with:
     wildcard_constraints:
         covid19=REPLICATE_SPLIT,
     params:
-        run=step("augment", temporary=["images"]),
+        **step("augment", temporary=["images"]),
         options=augmentation_settings,
 
 
@@ -22,7 +22,7 @@ use rule build_net as build_replicate with:
     wildcard_constraints:
         net=REPLICATE,
     params:
-        run=step("build_net", temporary=["net"]),
+        **step("build_net", temporary=["net"]),
         settings=net_settings,
         start=start_option,
 
@@ -34,7 +34,7 @@ use rule train_phase as train_replicate with:
     wildcard_constraints:
         net=REPLICATE,
     params:
-        run=step("train_phase", temporary=["checkpoint"], resumes=True),
+        **step("train_phase", temporary=["checkpoint"], resumes=True),
         settings=phase_settings,
 
 
@@ -67,9 +67,7 @@ rule collect_replicates:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step(
-            "collect_replicates", inputs=replicate_files_in_shell("predictions.csv")
-        ),
+        **step("collect_replicates", inputs=replicate_files_in_shell("predictions.csv")),
         folder=subpath(output.summary, parent=True),
         options=options(
             {"nets": list(config["nets"]), "replicates": config["replicates"]}

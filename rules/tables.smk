@@ -23,7 +23,7 @@ rule count_images:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("count_images"),
+        **step("count_images"),
         paper=as_json(config["paper"]["counts"]),
     message:
         "Counting images"
@@ -71,7 +71,7 @@ rule write_tables:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("write_tables"),
+        **step("write_tables"),
         nets=options(
             {
                 "confusion": by_net("confusion.csv"),
@@ -112,7 +112,7 @@ rule plot_accuracies:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("plot_accuracies"),
+        **step("plot_accuracies"),
         predictions=options({"predictions": by_net("predictions.csv")}),
         histories=options(
             {
@@ -146,7 +146,7 @@ rule compare_nets:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("compare_nets"),
+        **step("compare_nets"),
         predictions=options({"predictions": by_net("predictions.csv")}),
     message:
         "Comparing the nets with each other"
@@ -178,7 +178,7 @@ rule compare_published:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("compare_published"),
+        **step("compare_published"),
         options=options(
             {
                 "metrics": by_net("metrics.csv"),

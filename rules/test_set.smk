@@ -20,7 +20,7 @@ rule explain_test_set:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("explain_test_set"),
+        **step("explain_test_set"),
         method=pytorch_methods()[-1],
     message:
         "Computing heatmaps of all test images ({wildcards.net})"
@@ -52,7 +52,7 @@ rule randomise_weights:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("randomise_weights"),
+        **step("randomise_weights"),
         options=options(
             {
                 "methods": pytorch_methods(),
@@ -89,7 +89,7 @@ rule write_gallery:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("write_gallery"),
+        **step("write_gallery"),
         methods=pytorch_methods(),
         page=digest_of([REPORT / "gallery.html", REPORT / "style.css"]),
     message:
@@ -137,7 +137,7 @@ rule measure_word:
         gpu=1,
         mem_mb=growing(8000),
     params:
-        run=step("measure_word"),
+        **step("measure_word"),
         options=options(
             {
                 "nets": last_checkpoints(),

@@ -16,7 +16,7 @@ rule build_net:
     resources:
         mem_mb=growing(4000),
     params:
-        run=step("build_net"),
+        **step("build_net"),
         settings=net_settings,
         start=start_option,
     message:
@@ -51,7 +51,7 @@ rule train_phase:
         mem_mb=growing(8000),
         runtime=720,  # it resumes at every attempt
     params:
-        run=step("train_phase", resumes=True),
+        **step("train_phase", resumes=True),
         settings=phase_settings,
     message:
         "Training {wildcards.net}, phase {wildcards.phase}"
@@ -78,7 +78,7 @@ rule plot_training:
     conda:
         "../envs/torch.yaml"
     params:
-        run=step("plot_training"),
+        **step("plot_training"),
     message:
         "Plotting the training of {wildcards.trained}"
     shell:

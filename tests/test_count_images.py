@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -70,6 +71,16 @@ def test_patients_are_counted_as_the_audit_does(tables, tmp_path):
     result = pd.read_csv(tmp_path / "p.finding.csv").result[0]
     assert "COVID-19 database: 1 of 1 known patients have images in two splits or more" in result
     assert "the patient of 6 of 8 images is not known" in result
+
+
+def test_where_no_patient_is_known_none_is_counted_in_splits(tables, tmp_path):
+    split = pd.read_csv(tables["covid19"])
+    split.assign(patient_id="").to_csv(tables["covid19"], index=False)
+    pairs = pd.read_csv(tables["pairs"])
+    pairs.assign(same_picture=False).to_csv(tables["pairs"], index=False)
+    counts = counted(tables, tmp_path / "counts.csv")
+    assert counts["images_of_known_patients"] == 0
+    assert np.isnan(counts["patients_in_several_splits"])
 
 
 def test_duplicates_of_excluded_images_are_in_no_split_or_class(tables, tmp_path):

@@ -216,7 +216,7 @@ def open_by_split(paths, split_table, split, outputs, tables=None):
     with a warning. Raises InputError if an image of the table is in no array, in two, or the split
     is empty.
     """
-    opened = list(open_all(paths, tables or [None] * len(paths)))
+    opened = list(open_all(paths, tables or [ImageSet.of(path).table for path in paths]))
     place = pd.concat(
         table[["image"]].assign(array=number, row=np.arange(len(table)), usable=usable(table))
         for number, (_, table) in enumerate(opened)
