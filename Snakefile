@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import yaml
+from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
 # The folder of this file, also where it is a module of another workflow.
 ROOT = workflow.current_basedir.get_path_or_uri(secret_free=True)
+if not Path(ROOT).is_dir():
+    raise WorkflowError(
+        f"{ROOT}: the workflow's scripts run from a folder: clone the repository, and name the "
+        "clone's Snakefile as the module's `snakefile:`"
+    )
 DEFAULTS = [
     f"{ROOT}/{path}.yaml" for path in ("config", "config/sources", "config/paper")
 ]
@@ -46,9 +52,47 @@ include: "rules/tables.smk"
 include: "rules/replicates.smk"
 
 
+# Steps that need no GPU, less than 1 GB and less than a minute of CPU at the full size run where
+# Snakemake runs: a cluster's queue would take longer than they do.
 localrules:
     study,
     all,
+    split_patients,
+    inspect_covid19,
+    measure_class_leaks,
+    match_metadata,
+    propose_lateral_views,
+    find_duplicates,
+    split_covid19,
+    plot_duplicates,
+    prepare_covid19,
+    plot_words,
+    augment,
+    plot_variants,
+    build_pretrained,
+    publish_pretrained,
+    load_chexnet,
+    build_net,
+    plot_training,
+    evaluate,
+    calibrate,
+    publish_net,
+    write_model_card,
+    select_figure_images,
+    predict_figure_images,
+    plot_heatmaps,
+    write_gallery,
+    audit,
+    audit_duplicates,
+    collect_audits,
+    write_checklists,
+    count_images,
+    write_tables,
+    plot_accuracies,
+    compare_nets,
+    compare_published,
+    collect_replicates,
+    write_crate,
 
 
 rule study:

@@ -118,11 +118,9 @@ rule audit:
     log:
         "results/logs/audits/{audit}.csv.log",
     wildcard_constraints:
-        audit=one_of(AUDITS.keys() - AUDITS_WITH_NETS - {"duplicates"}),
+        audit=one_of(AUDITS.keys() - AUDITS_WITH_NETS - {"duplicates", "pretraining"}),
     conda:
         "../envs/torch.yaml"
-    resources:
-        mem_mb=growing(3000),
     params:
         **step("audit_{audit}"),
         options=lambda wildcards: options(
@@ -133,6 +131,13 @@ rule audit:
     shell:
         "{params.run} {params.options}"
         " --out {output.table} {output.finding} {output.figure} &> {log}"
+
+
+use rule audit as audit_pretraining with:
+    wildcard_constraints:
+        audit="pretraining",
+    resources:
+        mem_mb=growing(4000),
 
 
 use rule audit as audit_nets with:

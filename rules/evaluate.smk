@@ -10,9 +10,13 @@ rule predict:
         edited_table=covid19_file("test_edited.csv"),
         unedited=covid19_file("test_unedited.npy"),
         unedited_table=covid19_file("test_unedited.csv"),
+        val=ancient(covid19_file("val.npy")),
+        val_sum=covid19_file("val.npy.sha256"),
+        val_table=covid19_file("val.csv"),
         env=environment("torch"),
     output:
-        "results/{net}/predictions.csv",
+        predictions="results/{net}/predictions.csv",
+        logits="results/{net}/last_logits.csv",
     log:
         "results/logs/{net}/predictions.csv.log",
     wildcard_constraints:
@@ -28,7 +32,9 @@ rule predict:
         "Predicting the test images with {wildcards.net}"
     shell:
         "{params.run} --checkpoints {input.checkpoints} --edited {input.edited} {input.edited_table}"
-        " --unedited {input.unedited} {input.unedited_table} --out {output} &> {log}"
+        " --unedited {input.unedited} {input.unedited_table}"
+        " --val {input.val} {input.val_table} --out {output.predictions}"
+        " --logits {output.logits} &> {log}"
 
 
 rule evaluate:
@@ -88,12 +94,7 @@ rule evaluate_authors_nets:
 
 rule calibrate:
     input:
-        net=last_checkpoint,
-        val=ancient("results/data/covid19/val.npy"),
-        val_sum="results/data/covid19/val.npy.sha256",
-        val_table="results/data/covid19/val.csv",
-        test="results/data/covid19/test_edited.npy",
-        test_table="results/data/covid19/test_edited.csv",
+        logits="results/{net}/last_logits.csv",
         env=environment("torch"),
     output:
         table="results/{net}/calibration.csv",
@@ -107,14 +108,10 @@ rule calibrate:
         "results/logs/{net}/calibration.csv.log",
     conda:
         "../envs/torch.yaml"
-    resources:
-        gpu=1,
-        mem_mb=growing(8000),
     params:
         **step("calibrate"),
     message:
         "Calibrating {wildcards.net}"
     shell:
-        "{params.run} --net {input.net} --val {input.val} {input.val_table}"
-        " --test {input.test} {input.test_table}"
-        " --table {output.table} --figure {output.figure} &> {log}"
+        "{params.run} --logits {input.logits} --table {output.table} --figure {output.figure}"
+        " &> {log}"

@@ -4,12 +4,15 @@
 rule explain_test_set:
     input:
         net=last_checkpoint,
-        images="results/data/covid19/test_edited.npy",
-        table="results/data/covid19/test_edited.csv",
+        edited="results/data/covid19/test_edited.npy",
+        edited_table="results/data/covid19/test_edited.csv",
+        unedited="results/data/covid19/test_unedited.npy",
+        unedited_table="results/data/covid19/test_unedited.csv",
         env=environment("torch"),
     output:
         relevance="results/{net}/heatmaps/test_set.npz",
         table="results/{net}/heatmaps/test_set.csv",
+        pictures=directory("results/{net}/gallery"),
     log:
         "results/logs/{net}/heatmaps/test_set.npz.log",
     benchmark:
@@ -21,12 +24,14 @@ rule explain_test_set:
         mem_mb=growing(8000),
     params:
         **step("explain_test_set"),
-        method=pytorch_methods()[-1],
+        methods=pytorch_methods(),
     message:
         "Computing heatmaps of all test images ({wildcards.net})"
     shell:
-        "{params.run} --net {input.net} --images {input.images} {input.table}"
-        " --method {params.method} --relevance {output.relevance} --table {output.table} &> {log}"
+        "{params.run} --net {input.net} --edited {input.edited} {input.edited_table}"
+        " --unedited {input.unedited} {input.unedited_table} --methods {params.methods}"
+        " --pictures {output.pictures} --relevance {output.relevance} --table {output.table}"
+        " &> {log}"
 
 
 rule randomise_weights:
@@ -69,25 +74,19 @@ rule randomise_weights:
 
 rule write_gallery:
     input:
-        net=last_checkpoint,
-        edited="results/data/covid19/test_edited.npy",
-        edited_table="results/data/covid19/test_edited.csv",
-        unedited="results/data/covid19/test_unedited.npy",
-        unedited_table="results/data/covid19/test_unedited.csv",
         predictions="results/{net}/predictions.csv",
+        edited="results/data/covid19/test_edited.csv",
+        unedited="results/data/covid19/test_unedited.csv",
+        pictures="results/{net}/gallery",
         page=ancient(str(REPORT / "gallery.html")),
         style=ancient(str(REPORT / "style.css")),
         env=environment("torch"),
     output:
-        page="results/{net}/gallery.html",
-        pictures=directory("results/{net}/gallery"),
+        "results/{net}/gallery.html",
     log:
         "results/logs/{net}/gallery.html.log",
     conda:
         "../envs/torch.yaml"
-    resources:
-        gpu=1,
-        mem_mb=growing(8000),
     params:
         **step("write_gallery"),
         methods=pytorch_methods(),
@@ -95,10 +94,9 @@ rule write_gallery:
     message:
         "Writing the gallery of test images ({wildcards.net})"
     shell:
-        "{params.run} --net {input.net} --edited {input.edited} {input.edited_table}"
-        " --unedited {input.unedited} {input.unedited_table} --predictions {input.predictions}"
-        " --methods {params.methods} --out {output.page} --pictures {output.pictures} --page {input.page:q}"
-        " --style {input.style:q} &> {log}"
+        "{params.run} --predictions {input.predictions} --edited {input.edited}"
+        " --unedited {input.unedited} --methods {params.methods} --pictures {input.pictures}"
+        " --page {input.page:q} --style {input.style:q} --out {output} &> {log}"
 
 
 rule measure_word:

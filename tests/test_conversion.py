@@ -82,10 +82,11 @@ def export(folder):
     )
 
 
-def check(folder, model="model.h5"):
-    """Run check_conversion on folder's Keras net."""
+def check(folder, *source, model="model.h5"):
+    """Run convert_keras on folder's Keras net: without a source, it is only checked."""
     return keras(
-        SCRIPTS / "check_conversion.py",
+        SCRIPTS / "convert_keras.py",
+        *source,
         *("--model", folder / model),
         *("--images", folder / "test.npy", folder / "test.csv"),
         *("--logits", folder / "logits.csv"),
@@ -101,11 +102,7 @@ def resnet(tmp_path_factory):
 @pytest.fixture(scope="module")
 def converted(resnet):
     """Folder with resnet18 as model.h5."""
-    step = keras(
-        SCRIPTS / "convert_keras.py",
-        *("--keras-source", resnet / "keras_source.onnx"),
-        *("--model", resnet / "model.h5"),
-    )
+    step = check(resnet, "--keras-source", resnet / "keras_source.onnx")
     assert step.returncode == 0, step.stderr
     return resnet
 
@@ -177,8 +174,7 @@ def test_images_of_another_size_are_refused(resnet, tmp_path):
 
 
 def test_resnet_agrees_in_all_backends(converted):
-    checked = check(converted)
-    assert checked.returncode == 0, checked.stderr
+    assert check(converted).returncode == 0, "the stored net, too"
     table = pd.read_csv(converted / "conversion.csv", index_col="backend")
     assert list(table.index) == ["torch", "onnxruntime", "keras"]
     assert (table.n == 12).all()
@@ -188,10 +184,8 @@ def test_resnet_agrees_in_all_backends(converted):
 
 def test_densenet_agrees_in_keras(tmp_path):
     exported("densenet121", tmp_path)
-    files = ("--keras-source", tmp_path / "keras_source.onnx", "--model", tmp_path / "model.h5")
-    step = keras(SCRIPTS / "convert_keras.py", *files)
+    step = check(tmp_path, "--keras-source", tmp_path / "keras_source.onnx")
     assert step.returncode == 0, step.stderr
-    assert check(tmp_path).returncode == 0
     table = pd.read_csv(tmp_path / "conversion.csv", index_col="backend")
     assert table.max_abs_logit_difference["keras"] < 1e-4
 
@@ -208,7 +202,7 @@ def test_gate_refuses_one_wrong_weight_and_names_images(converted, weight):
     (converted / "conversion.csv").unlink(missing_ok=True)
     (converted / "wrong.h5").write_bytes((converted / "model.h5").read_bytes())
     assert keras("-c", SPOIL, converted / "wrong.h5", weight).returncode == 0
-    checked = check(converted, "wrong.h5")
+    checked = check(converted, model="wrong.h5")
     assert checked.returncode == 1
     *table, line = checked.stderr.strip().splitlines()
     assert line.startswith("error: ") and "keras and torch differ for 12 of 12" in line

@@ -527,11 +527,15 @@ def test_nothing_to_check_is_an_error(explained, tmp_path):
 
 def test_the_test_set_is_explained_by_the_decision(explained, tmp_path):
     net, images, *_ = explained
-    files = tmp_path / "test_set.npz", tmp_path / "test_set.csv"
-    explain_test_set(net, images, "preset_a_flat_conserving", *files)
-    table, maps = pd.read_csv(files[1]), np.load(files[0])["relevance"]
+    files = tmp_path / "gallery", tmp_path / "test_set.npz", tmp_path / "test_set.csv"
+    explain_test_set(net, images, images, METHODS, *files)
+    table, maps = pd.read_csv(files[2]), np.load(files[1])["relevance"]
     logits = predict_logits(load_net(net)[0], open_by_class(images, CLASSES), CPU)
-    assert list(table["class"]) == [CLASSES[n] for n in logits.argmax(axis=1)]
+    decisions = logits.argmax(axis=1)
+    assert list(table["class"]) == [CLASSES[n] for n in decisions]
+    pixels = open_images(images)[0]
+    found = relevance_maps(load_net(net)[0], pixels, decisions, METHODS[1:], CPU)
+    np.testing.assert_allclose(maps, found[METHODS[1]][0], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(table.logit, logits.max(axis=1), rtol=1e-4)
     np.testing.assert_allclose(table.relevance_sum, maps.sum(axis=(1, 2)), rtol=1e-4)
 

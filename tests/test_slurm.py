@@ -20,8 +20,8 @@ from studies import copy_workflow, overlay, read, snakemake
 TARGET = "results/netF/phase1/checkpoint.safetensors"
 # Rules that ask for a GPU; of audits, those that are given nets.
 GPU_RULES = {
-    "train_phase", "pretrain_phase", "predict", "calibrate", "evaluate_findings",
-    "explain_test_set", "check_heatmaps", "randomise_weights", "measure_word", "write_gallery",
+    "train_phase", "pretrain_phase", "predict", "evaluate_findings",
+    "explain_test_set", "check_heatmaps", "randomise_weights", "measure_word",
 }  # fmt: skip
 GPU_AUDITS = {"regions", "adults"}
 

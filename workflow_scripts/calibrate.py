@@ -6,9 +6,9 @@ part in the fit. If every sigmoid of the validation images is on the right side 
 falls without limit as the temperature falls: no temperature can be fitted, and 1 is kept. Each of
 the three sigmoids is a probability of its own; they need not sum to 1.
 
-Writes one row before and one after: temperature, whether it was fitted, loss, Brier score, and the
-calibration error of all sigmoids in ten bins of equal size, on the test images; and the reliability
-diagram.
+Takes the logits that predict wrote. Writes one row before and one after: temperature, whether it
+was fitted, loss, Brier score, and the calibration error of all sigmoids in ten bins of equal size,
+on the test images; and the reliability diagram.
 """
 
 from pathlib import Path
@@ -16,12 +16,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.data.image_sets import add_image_set, open_by_class
+from cxr.data.covid19 import CLASSES
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.nets.devices import select_device
-from cxr.nets.prediction import mean_loss, predict_logits
-from cxr.nets.torch_nets import load_net
+from cxr.tables import read_table
 from matplotlib import pyplot as plt
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
@@ -29,31 +27,43 @@ from scipy.special import expit
 N_BINS = 10
 
 
-def calibrate(net, val, test, table, figure):
-    device = select_device()
-    net, description = load_net(net)
-    net.to(device)
-    fitted, tried = (open_by_class(path, description["outputs"]) for path in (val, test))
-    temperature = fit_temperature(predict_logits(net, fitted, device), fitted.labels)
-    logits = predict_logits(net, tried, device)
+def calibrate(logits, table, figure):
+    (fitted, fitted_labels), (logits, labels) = read_logits(logits)
+    temperature = fit_temperature(fitted, fitted_labels)
     rows, drawn = [], {}
     for name, value in (("before", 1.0), ("after", temperature or 1.0)):
         sigmoids = expit(logits / value)
-        drawn[name] = bins = reliability(sigmoids, tried.labels)
+        drawn[name] = bins = reliability(sigmoids, labels)
         gaps = abs(bins.observed - bins.sigmoid)
         rows.append(
             {
                 "calibration": name,
                 "temperature": value,
                 "fitted": name == "after" and temperature is not None,
-                "loss": mean_loss((logits / value).astype(np.float32), tried.labels),
-                "brier": float(((sigmoids - tried.labels) ** 2).sum(axis=1).mean()),
+                "loss": mean_loss(logits / value, labels),
+                "brier": float(((sigmoids - labels) ** 2).sum(axis=1).mean()),
                 "adaptive_ece": float(np.average(gaps, weights=bins.n)),
-                "n": len(tried),
+                "n": len(labels),
             }
         )
     write_table(table, pd.DataFrame(rows))
     plot(figure, drawn)
+
+
+def read_logits(path):
+    """Logits and 0/1 labels of val, then of test; float64 (n, classes) each."""
+    table = read_table(path, numbers=CLASSES, choices={"class": CLASSES, "split": ("val", "test")})
+    for split in ("val", "test"):
+        rows = table[table.split == split]
+        yield (
+            rows[list(CLASSES)].to_numpy(float),
+            (rows[["class"]].to_numpy() == np.array(CLASSES)).astype(float),
+        )
+
+
+def mean_loss(logits, labels):
+    """Mean binary cross entropy of logits and 0/1 labels, both (n, outputs)."""
+    return float((np.logaddexp(0, logits) - labels * logits).mean())
 
 
 def fit_temperature(logits, labels):
@@ -61,7 +71,7 @@ def fit_temperature(logits, labels):
     if ((logits > 0) == (labels > 0)).all():
         return None
     found = minimize_scalar(
-        lambda log: mean_loss((logits / np.exp(log)).astype(np.float32), labels),
+        lambda log: mean_loss(logits / np.exp(log), labels),
         bounds=np.log([0.01, 100]),
         method="bounded",
     )
@@ -89,9 +99,7 @@ def plot(path, drawn):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    add_image_set(arguments, "--val", "validation images")
-    add_image_set(arguments, "--test", "test images")
+    arguments.add_argument("--logits", type=Path, required=True, help="CSV of predict")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
     with user_errors():

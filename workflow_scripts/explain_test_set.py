@@ -1,42 +1,63 @@
-"""Explain the prediction of every test image by layer-wise relevance propagation, in PyTorch.
+"""Explain every test image by layer-wise relevance propagation, in PyTorch.
 
-Relevance is of the logit of the predicted class. Writes
+Relevance is of the logit of a class, in the images with words covered. Writes
 
-relevance: .npz of float32 (n, size, size), named `relevance`, in the order of the table;
+pictures: a folder of PNGs for the gallery: each image with and without its words covered, and
+  overlays of the relevance of every class by each method;
+relevance: .npz of float32 (n, size, size), named `relevance`, in the order of the table: of the
+  predicted class, by the last of the methods;
 table: CSV of image, true_class, class (the predicted one), method, logit, relevance_sum and
   conservation_error, |relevance_sum - logit| / |logit|.
 """
 
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.cli import parser, user_errors
+from cxr.cli import parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import atomic_write, write_table
-from cxr.lrp.heatmaps import conservation_error
+from cxr.lrp.heatmaps import colour_limit, conservation_error
 from cxr.lrp.pytorch import METHODS, relevance_maps
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from PIL import Image
 
 
-def explain_test_set(net, images, method, relevance, table):
+def explain_test_set(net, edited, unedited, methods, pictures, relevance, table):
     device = select_device()
     net, description = load_net(net)
     outputs = np.array(description["outputs"])
-    data = open_by_class(images, outputs)
+    data = open_by_class(edited, outputs)
+    pixels = {"edited": open_images(edited)[0], "unedited": open_images(unedited)[0]}
     decisions = predict_logits(net.to(device), data, device).argmax(axis=1)
-    found = relevance_maps(net, open_images(images)[0], decisions, [method], device)
-    maps, logits = found[method]
-    sums = maps.sum(axis=(1, 2), dtype=np.float64)
+    maps = np.empty(pixels["edited"].shape, np.float32)
+    logits = np.empty(len(maps), np.float32)
+    with whole_folder(pictures) as folder:
+        for version, squares in pixels.items():
+            for number, square in enumerate(progress(squares, version)):
+                Image.fromarray(square).save(folder / f"{number}_{version}.png")
+        for number, name in enumerate(outputs):
+            explained = np.full(len(maps), number)
+            found = relevance_maps(net, pixels["edited"], explained, methods, device)
+            for method, (of_class, _) in found.items():
+                draw_overlays(of_class, folder, f"{method}_{name}")
+            of_class, logits_of_class = found[methods[-1]]
+            decided = decisions == number
+            maps[decided], logits[decided] = of_class[decided], logits_of_class[decided]
     with atomic_write(relevance) as temporary:
         np.savez_compressed(temporary, relevance=maps)
+    sums = maps.sum(axis=(1, 2), dtype=np.float64)
     columns = {
         "image": data.images,
         "true_class": outputs[data.labels.argmax(axis=1)],
         "class": outputs[decisions],
-        "method": method,
+        "method": methods[-1],
         "logit": logits,
         "relevance_sum": sums,
         "conservation_error": conservation_error(sums, logits),
@@ -44,11 +65,37 @@ def explain_test_set(net, images, method, relevance, table):
     write_table(table, pd.DataFrame(columns))
 
 
+@contextmanager
+def whole_folder(path):
+    """An empty folder to write to that replaces `path` when the block ends well."""
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    try:
+        yield unfinished
+        shutil.rmtree(path, ignore_errors=True)
+        unfinished.replace(path)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def draw_overlays(maps, folder, name):
+    """A PNG NUMBER_NAME of each map (n, size, size): the weaker the relevance, the more clear."""
+    for number, relevance in enumerate(progress(maps, name)):
+        limit = colour_limit(relevance)
+        scale = ScalarMappable(Normalize(-limit, limit), cmap="bwr")
+        colours = scale.to_rgba(relevance, bytes=True)
+        colours[..., 3] = 255 * np.clip(np.abs(relevance) / limit, 0, 1)
+        Image.fromarray(colours).save(folder / f"{number}_{name}.png")
+
+
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    add_image_set(arguments, "--images", "test images")
-    arguments.add_argument("--method", choices=METHODS, required=True, help="of LRP")
+    add_image_set(arguments, "--edited", "test images, words covered")
+    add_image_set(arguments, "--unedited", "test images, unedited")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True, help="of LRP")
+    arguments.add_argument("--pictures", type=Path, required=True, help="folder to write")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     with user_errors():

@@ -4,7 +4,7 @@ model.onnx takes `pixels_normalised`, float32 (n, 3, size, size): grey in [0, 1]
 channels, minus ImageNet's mean, divided by its standard deviation. It returns `logits`, float32
 (n, outputs), before the sigmoid. Its metadata `net` says which output is which.
 
-Also writes logits.csv, for check_conversion: image, class, backend (torch, onnxruntime), a column
+Also writes logits.csv, for the check: image, class, backend (torch, onnxruntime), a column
 of logits per output.
 """
 

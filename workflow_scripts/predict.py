@@ -1,7 +1,8 @@
 """Predict the test images, edited and unedited, with the net of each phase.
 
-Writes image, class, version, phase, the sigmoid of each output, and the prediction: the class with
-the largest sigmoid.
+Writes --out: image, class, version, phase, the sigmoid of each output, and the prediction: the
+class with the largest sigmoid; and --logits, of the last phase, for calibrate: split (val, or test:
+edited), image, class, the logit of each output.
 """
 
 from pathlib import Path
@@ -19,7 +20,7 @@ from cxr.nets.torch_nets import load_net
 from scipy.special import expit
 
 
-def predict(checkpoints, edited, unedited, out):
+def predict(checkpoints, edited, unedited, val, out, logits):
     device = select_device()
     tables = []
     for phase, checkpoint in enumerate(progress(checkpoints, "phases"), start=1):
@@ -27,15 +28,25 @@ def predict(checkpoints, edited, unedited, out):
         net = net.to(device, memory_format=torch.channels_last)
         outputs = description["outputs"]
         for version, path in (("edited", edited), ("unedited", unedited)):
-            images = open_by_class(path, outputs)
-            logits = predict_logits(net, images, device).astype(np.float64)
-            table = pd.DataFrame({"image": images.images, "version": version, "phase": phase})
-            table.insert(1, "class", np.array(outputs)[images.labels.argmax(axis=1)])
-            table[outputs] = expit(logits)
-            table["predicted"] = np.array(outputs)[logits.argmax(axis=1)]
-            tables.append(table)
+            table = logits_of(net, path, outputs, device)
+            if version == "edited":
+                test = table.copy()
+            table["predicted"] = np.array(outputs)[table[outputs].to_numpy().argmax(axis=1)]
+            table[outputs] = expit(table[outputs])
+            tables.append(table.assign(version=version, phase=phase))
     columns = ["image", "class", "version", "phase", *CLASSES, "predicted"]
     write_table(out, pd.concat(tables)[columns])
+    of_splits = {"val": logits_of(net, val, outputs, device), "test": test}
+    write_table(logits, pd.concat(table.assign(split=name) for name, table in of_splits.items()))
+
+
+def logits_of(net, images, outputs, device):
+    """A row per image: image, class, and the logit of each output, float64."""
+    data = open_by_class(images, outputs)
+    table = pd.DataFrame({"image": data.images})
+    table["class"] = np.array(outputs)[data.labels.argmax(axis=1)]
+    table[outputs] = predict_logits(net, data, device).astype(np.float64)
+    return table
 
 
 if __name__ == "__main__":
@@ -45,6 +56,8 @@ if __name__ == "__main__":
     )
     add_image_set(arguments, "--edited", "test images, words covered")
     add_image_set(arguments, "--unedited", "test images, unedited")
+    add_image_set(arguments, "--val", "validation images")
     arguments.add_argument("--out", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--logits", type=Path, required=True, help="CSV to write")
     with user_errors():
         predict(**vars(arguments.parse_args()))

@@ -1,18 +1,10 @@
-"""Check that a net computes the same logits in PyTorch, ONNX Runtime and Keras.
-
-Fails, and writes no table, if in any backend an image is classified differently from PyTorch (by
-the largest logit), or a logit differs by more than --tolerance or is not a number. Writes
-conversion.csv: backend, n, accuracy, max_abs_logit_difference, disagreements.
-"""
+"""Whether a net computes the same logits in PyTorch, ONNX Runtime and Keras."""
 
 import sys
-from pathlib import Path
 
 import pandas as pd
-from cxr.cli import InputError, add_threads, parser, user_errors
-from cxr.data.image_sets import add_image_set, open_images
-from cxr.files import write_table
-from cxr.nets.keras_nets import keras_logits, load_net, use_threads
+
+from cxr.cli import InputError
 from cxr.tables import read_table
 
 REFERENCE = "torch"
@@ -22,15 +14,13 @@ class ConversionMismatch(InputError):
     """Two backends that should compute the same logits and don't."""
 
 
-def check_conversion(model, images, logits, conversion, tolerance, threads):
-    use_threads(threads)
-    net, description = load_net(model)
-    pixels, table = open_images(images)
-    by_backend = read_logits(logits, table, description["outputs"])
-    by_backend["keras"] = pd.DataFrame(
-        keras_logits(net, pixels), columns=description["outputs"], index=table.image
-    )
-    truth = table["class"].to_numpy()
+def compare_backends(by_backend, truth, tolerance):
+    """A row for each backend: backend, n, accuracy, max_abs_logit_difference, disagreements.
+
+    by_backend: {backend: frame of logits, a row per image}; truth: the images' classes. Raises
+    ConversionMismatch where a backend classifies an image differently from PyTorch (by the largest
+    logit), or a logit differs by more than tolerance or is not a number.
+    """
     checked = {
         backend: compare(values, by_backend[REFERENCE], truth, tolerance)
         for backend, values in by_backend.items()
@@ -41,12 +31,12 @@ def check_conversion(model, images, logits, conversion, tolerance, threads):
         if failed:
             print(summary.to_csv(index=False), file=sys.stderr)
             raise ConversionMismatch(
-                f"{model}: {backend} and {REFERENCE} differ for {len(failed)} of {len(table)} "
-                f"images ({', '.join(failed[:3])}{', ...' if len(failed) > 3 else ''}): "
+                f"{backend} and {REFERENCE} differ for {len(failed)} of {len(truth)} images "
+                f"({', '.join(failed[:3])}{', ...' if len(failed) > 3 else ''}): "
                 f"{row['disagreements']} classified differently, logits differ by up to "
                 f"{row['max_abs_logit_difference']:.3g}, tolerance {tolerance:g}"
             )
-    write_table(conversion, summary)
+    return summary
 
 
 def read_logits(path, table, outputs):
@@ -77,15 +67,3 @@ def compare(logits, reference, truth, tolerance):
         "disagreements": int(differs.sum()),
     }
     return row, logits.index[failed].tolist()
-
-
-if __name__ == "__main__":
-    arguments = parser(__doc__)
-    arguments.add_argument("--model", type=Path, required=True, help=".h5 of the Keras net")
-    add_image_set(arguments, "--images", "the test images")
-    arguments.add_argument("--logits", type=Path, required=True, help="CSV of export_onnx")
-    arguments.add_argument("--conversion", type=Path, required=True, help="CSV to write")
-    arguments.add_argument("--tolerance", type=float, default=1e-3, help="default: 1e-3")
-    add_threads(arguments)
-    with user_errors():
-        check_conversion(**vars(arguments.parse_args()))
