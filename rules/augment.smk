@@ -104,12 +104,12 @@ rule augment:
         images="results/data/{covid19}/augmented/{split}.npy",
         sum="results/data/{covid19}/augmented/{split}.npy.sha256",
         table="results/data/{covid19}/augmented/{split}.csv",
+        sidecar=sidecar("results/data/{covid19}/augmented/{split}.npy"),
     log:
         "results/logs/data/{covid19}/augmented/{split}.npy.log",
-    benchmark:
-        "results/benchmarks/data/{covid19}/augmented/{split}.npy.tsv"
     wildcard_constraints:
         covid19="covid19",
+    cache: CACHE
     conda:
         "../envs/torch.yaml"
     resources:

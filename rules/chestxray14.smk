@@ -38,10 +38,10 @@ rule prepare_chestxray14:
         images="results/data/chestxray14/arrays/{archive}.npy",
         sum="results/data/chestxray14/arrays/{archive}.npy.sha256",
         table="results/data/chestxray14/arrays/{archive}.csv",
+        sidecar=sidecar("results/data/chestxray14/arrays/{archive}.npy"),
     log:
         "results/logs/data/chestxray14/arrays/{archive}.npy.log",
-    benchmark:
-        "results/benchmarks/data/chestxray14/arrays/{archive}.npy.tsv"
+    cache: CACHE
     conda:
         "../envs/torch.yaml"
     resources:

@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 from snakemake import __version__ as snakemake_version
-from snakemake.exceptions import WorkflowError
 
 # The workflow's own files, seen from the folder it works in: `--directory` may move that, and
 # relative paths keep results valid when both are copied elsewhere.
@@ -108,7 +107,7 @@ def step(
         files = [path for path in input if not path.endswith(".complete")]
         lists = {
             "inputs": f"{inputs or shlex.join(files)} {path}",
-            "outputs": shlex.join(output),
+            "outputs": shlex.join(path for path in output if not is_sidecar(path)),
             "temporary": shlex.join(output[name] for name in temporary),
             "then-remove": (
                 shlex.quote(str(Path(output[0]).with_name(".resume")))
@@ -123,6 +122,22 @@ def step(
         )
 
     return {"run": command, "code": digest} if record else {"run": command}
+
+
+# Snakemake's cache between workflows (--cache) takes what is slow to fetch or make and the same for
+# all: sources, arrays, variants, pretrained nets. Off without the variable: Snakemake would warn of
+# each rule. A sidecar is an output there, as it has to come along.
+CACHE = "SNAKEMAKE_OUTPUT_CACHE" in os.environ
+JOBS = "results/provenance/jobs/"
+
+
+def sidecar(output):
+    """Path of the sidecar of a job whose first output this is."""
+    return f"{JOBS}{output.removeprefix('results/')}.json"
+
+
+def is_sidecar(path):
+    return path.startswith(JOBS)
 
 
 @cache

@@ -4,6 +4,7 @@
 localrules:
     download,
     download_covid19,
+    link_local,
     draw_phantoms,
 
 
@@ -29,16 +30,17 @@ rule draw_phantoms:
 
 rule download:
     input:
-        local=local_source,
         env=environment("torch"),
     output:
         file="results/downloads/{dataset}/{source}",
         sum="results/downloads/{dataset}/{source}.sha256",
+        sidecar=sidecar("results/downloads/{dataset}/{source}"),
     log:
         "results/logs/downloads/{dataset}/{source}.log",
     wildcard_constraints:
         dataset=one_of(name for name in config["sources"] if name != "covid19"),
-        source=r"[^/.][^/]*(?<!\.sha256)",
+        source=one_of(names_of_sources(local=False)),
+    cache: CACHE
     conda:
         "../envs/torch.yaml"
     params:
@@ -48,6 +50,16 @@ rule download:
         "Fetching {wildcards.source} of {wildcards.dataset}"
     shell:
         "{params.run} {params.source} --out {output.file} &> {log}"
+
+
+# Not cached: a cache would change the permissions of the user's own files.
+use rule download as link_local with:
+    input:
+        local=lambda wildcards: source_of(wildcards.dataset, wildcards.source)["local"],
+        env=environment("torch"),
+    wildcard_constraints:
+        source=one_of(names_of_sources(local=True)),
+    cache: False
 
 
 rule download_covid19:

@@ -25,10 +25,14 @@ def source_of(dataset, name):
     )
 
 
-def local_source(wildcards):
-    """The local path of a source, if it has one."""
-    source = source_of(wildcards.dataset, wildcards.source)
-    return [source["local"]] if "local" in source else []
+def names_of_sources(local):
+    """Names of the sources that are local, or are not; the COVID-19 database is apart."""
+    return [
+        source["name"]
+        for dataset, sources in config["sources"].items()
+        for source in sources
+        if dataset != "covid19" and ("local" in source) == local
+    ]
 
 
 def source_options(wildcards):

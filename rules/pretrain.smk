@@ -6,9 +6,11 @@ rule build_pretrained:
         start=lambda wildcards: start_of(config["pretrained"][wildcards.name]),
         env=environment("torch"),
     output:
-        "results/pretrained/{name}/initial.safetensors",
+        net="results/pretrained/{name}/initial.safetensors",
+        sidecar=sidecar("results/pretrained/{name}/initial.safetensors"),
     log:
         "results/logs/pretrained/{name}/initial.safetensors.log",
+    cache: CACHE
     priority: 20
     conda:
         "../envs/torch.yaml"
@@ -21,7 +23,7 @@ rule build_pretrained:
     message:
         "Building {wildcards.name}"
     shell:
-        "{params.run} {params.settings} {params.start} --out {output} &> {log}"
+        "{params.run} {params.settings} {params.start} --out {output.net} &> {log}"
 
 
 rule pretrain_phase:
@@ -35,10 +37,10 @@ rule pretrain_phase:
     output:
         checkpoint="results/pretrained/{name}/phase{phase}/checkpoint.safetensors",
         history="results/pretrained/{name}/phase{phase}/history.csv",
+        sidecar=sidecar("results/pretrained/{name}/phase{phase}/checkpoint.safetensors"),
     log:
         "results/logs/pretrained/{name}/phase{phase}/checkpoint.safetensors.log",
-    benchmark:
-        "results/benchmarks/pretrained/{name}/phase{phase}/checkpoint.safetensors.tsv"
+    cache: CACHE
     priority: 20
     conda:
         "../envs/torch.yaml"
@@ -68,10 +70,12 @@ rule publish_pretrained:
         net="results/pretrained/{name}/model.safetensors",
         description="results/pretrained/{name}/model.json",
         history="results/pretrained/{name}/history.csv",
+        sidecar=sidecar("results/pretrained/{name}/model.safetensors"),
     log:
         "results/logs/pretrained/{name}/model.safetensors.log",
     wildcard_constraints:
         name=one_of(TRAINED),
+    cache: CACHE
     priority: 20
     conda:
         "../envs/torch.yaml"
@@ -94,10 +98,12 @@ rule load_chexnet:
     output:
         net="results/pretrained/{name}/model.safetensors",
         description="results/pretrained/{name}/model.json",
+        sidecar=sidecar("results/pretrained/{name}/model.safetensors"),
     log:
         "results/logs/pretrained/{name}/model.safetensors.log",
     wildcard_constraints:
         name=one_of(LOADED),
+    cache: CACHE
     priority: 20
     conda:
         "../envs/torch.yaml"

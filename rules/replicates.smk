@@ -11,6 +11,7 @@ use rule augment as augment_replicate with:
         table="results/data/{covid19}/augmented/{split}.csv",
     wildcard_constraints:
         covid19=REPLICATE_SPLIT,
+    cache: False
     params:
         **step("augment", temporary=["images"]),
         options=augmentation_settings,

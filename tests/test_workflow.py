@@ -231,8 +231,53 @@ rule count:
 
 
 def test_where_the_catalogue_looks_for_the_workflow(clone):
-    jobs = planned(clone, "--snakefile", "workflow/Snakefile", "all", config=None)
+    jobs = planned(clone, "--snakefile", "workflow/Snakefile", config=None)
     assert jobs["train_phase"] == 5 * 4
+    assert (clone / "config/README.md").exists() and (clone / "LICENSE").exists()
+
+
+def test_deployed_as_snakedeploy_does(clone, tmp_path):
+    """A folder with copies of config/ and profiles/, and the workflow as a module."""
+    for name in ("config", "profiles"):
+        shutil.copytree(clone / name, tmp_path / name)
+    (tmp_path / "workflow").mkdir()
+    (tmp_path / "workflow/Snakefile").write_text(
+        f"""
+configfile: "config/config.yaml"
+module covid19:
+    snakefile: {str(clone / "workflow/Snakefile")!r}
+    config: config
+use rule * from covid19
+"""
+    )
+    assert planned(tmp_path, config=None)["train_phase"] == 5 * 4
+    settings = tmp_path / "config/config.yaml"
+    phase = "{trainable: all, epochs: 1, learning_rate: 1, weight_decay: 0, patience: 0}"
+    settings.write_text(f"nets: {{netA: {{phases: [{phase}]}}}}")
+    assert planned(tmp_path, config=None)["train_phase"] == 4 * 4 + 1
+    settings.write_text("image_sizes: 64")
+    assert "did you mean 'image_size'" in snakemake(tmp_path, "-n", config=None).stdout
+
+
+def test_cache_between_two_folders(tmp_path, monkeypatch):
+    """The second makes none of what is cached, has the same bytes, and tells where from."""
+    monkeypatch.setenv("SNAKEMAKE_OUTPUT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache").mkdir()
+    targets = [
+        "results/pretrained/chestxray14/model.safetensors",
+        "results/pretrained/chexnet/model.safetensors",
+        "results/data/covid19/augmented/train.npy",
+    ]
+    stored = {}
+    for name in ("first", "second"):
+        folder = copy_workflow(tmp_path / name)
+        run = snakemake(folder, *targets, "--cache", "--cores", "2")
+        assert run.returncode == 0, run.stdout[-3000:]
+        stored[name] = run.stdout.count("Moving output file")
+    assert stored["first"] > 20 and not stored["second"]
+    sidecars = [f"results/provenance/jobs/{path.partition('/')[2]}.json" for path in targets]
+    for path in targets + sidecars:
+        assert (tmp_path / "first" / path).read_bytes() == (folder / path).read_bytes(), path
 
 
 # Folders and variables of other people
@@ -680,7 +725,7 @@ for script in sys.argv[1:]:
         runpy.run_path(script, run_name="__main__")
     assert "usage:" in shown.getvalue(), script
 """
-KERAS_STEPS = {"convert_keras.py", "check_conversion.py", "explain.py"}
+KERAS_STEPS = {"convert_keras.py", "explain.py"}
 
 
 @pytest.mark.parametrize("environment", ["TORCH_PYTHON", "KERAS_PYTHON"])
