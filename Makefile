@@ -33,7 +33,7 @@ env: .venv/.complete
 	touch $@
 
 demo: env
-	@$(SNAKEMAKE) all $(DEMO)
+	@$(SNAKEMAKE) all $(DEMO) $$([ ! -t 2 ] || echo --logger rich)
 	@if [ ! -e demo/results/report.zip ] || [ -n "$$(find demo/results -newer \
 	  demo/results/report.zip -name '*.csv' -o -newer demo/results/report.zip -name '*.svg')" ]; \
 	then $(SNAKEMAKE) all --report results/report.zip $(DEMO); \
