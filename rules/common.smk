@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import sys
-from functools import cache
 from pathlib import Path
 
 from snakemake import __version__ as snakemake_version
@@ -16,6 +15,9 @@ from snakemake import __version__ as snakemake_version
 HERE = Path(os.path.relpath(ROOT))
 SCRIPTS = HERE / "workflow_scripts"
 REPORT = HERE / "report"  # pages that steps fill, and their style
+
+sys.path.insert(0, str(SCRIPTS.resolve()))
+from cxr.code import code_digest, digest_of
 
 
 def one_of(names):
@@ -140,37 +142,9 @@ def is_sidecar(path):
     return path.startswith(JOBS)
 
 
-@cache
 def code(script):
-    """Digest of a step's script and of the modules of cxr/ that it imports, directly or not.
-
-    How steps log and write files changes no result, so those modules don't count.
-    """
-    found = to_read = {SCRIPTS / f"{script}.py"}
-    while to_read:
-        text = "\n".join(path.read_text() for path in to_read)
-        imports = re.findall(
-            r"^\s*from (cxr[\w.]*) import ([\w, ]+|\([^)]*\))", text, re.MULTILINE
-        )
-        names = {
-            name
-            for module, listed in imports
-            for name in [module, *(f"{module}.{n}" for n in re.findall(r"\w+", listed))]
-        }
-        modules = {SCRIPTS / f"{name.replace('.', '/')}.py" for name in names}
-        to_read = {
-            path
-            for path in modules
-            if path.exists() and path.stem not in ("files", "cli")
-        } - found
-        found = found | to_read
-    return digest_of(found)
-
-
-def digest_of(paths):
-    """What changes with the content of files, not with their age."""
-    content = b"\0".join(path.read_bytes() for path in sorted(paths))
-    return hashlib.sha256(content).hexdigest()[:16]
+    """Digest of a step's script and of the modules that it imports."""
+    return code_digest(SCRIPTS / f"{script}.py")
 
 
 def sums_of(paths):

@@ -126,6 +126,7 @@ def record(inputs, outputs, temporary, command, code=None, then_remove=()):
         "seconds": seconds,
         "peak_memory_mb": peak,
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
+        "threads": os.environ.get("OMP_NUM_THREADS"),
         "packages": found.pop("packages"),
         "machine": found | {"cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES")},
         "warnings": warn,
