@@ -3,7 +3,9 @@
 # make test-slurm  the study and a cluster's faults on a private SLURM; 50 minutes
 # make env    the environment that snakemake runs in: .venv
 # make report results/report.zip of the real study
-# make verify whether results/ are what their sidecars say
+# make sign   signs results/ with your SSH key [KEY=FILE]
+# make archive  results.zip to pass on: no images [ARCHIVE=FILE]
+# make verify whether results/ are what their sidecars say, or a zip is [ARCHIVE=FILE] [SIGNERS=FILE]
 # make lock   pins of the environments anew, from envs/*.in
 
 SHELL := bash
@@ -19,7 +21,7 @@ python_of = .venvs/$(1)-$(shell sha256sum envs/$(1).txt | cut -c1-12)/bin/python
 unexport PYTHONHOME PYTHONPATH PYTHONSAFEPATH PYTHONSTARTUP
 unexport PIP_PREFIX PIP_ROOT PIP_TARGET PIP_USER
 
-.PHONY: env demo report verify test test-slurm lint lock
+.PHONY: env demo report sign archive verify test test-slurm lint lock
 
 env: .venv/.complete
 
@@ -43,8 +45,15 @@ demo: env
 report: env
 	$(SNAKEMAKE) all --report results/report.zip
 
+sign:
+	$(call python_of,torch) workflow_scripts/sign_results.py $(if $(KEY),--key "$(KEY)")
+
+archive:
+	$(call python_of,torch) workflow_scripts/archive_results.py $(if $(ARCHIVE),--out "$(ARCHIVE)")
+
 verify:
-	$(call python_of,torch) workflow_scripts/verify_results.py
+	$(call python_of,torch) workflow_scripts/verify_results.py $(if $(ARCHIVE),--archive "$(ARCHIVE)") \
+	  $(if $(SIGNERS),--signers "$(SIGNERS)")
 
 lint: env
 	.venv/bin/ruff check .

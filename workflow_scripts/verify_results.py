@@ -2,23 +2,41 @@
 
 Start it in the folder that holds results/. Every file that a sidecar names is hashed again. A
 changed or missing file is named, with all results made from it, directly or indirectly; so are
-results without a sidecar, and files among the sidecars that are none. Then the exit code is 1.
+results without a sidecar, and files among the sidecars that are none. Where the results are signed
+(sign_results.py), it says by whom, and names what was changed together with its sidecar since.
+
+--archive checks a zip of archive_results.py in the same way, by itself.
+
+In each case the exit code is 1 if anything is wrong.
 """
 
 import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cxr.checksums import sha256_of
+from cxr.archives import verify_archive
+from cxr.checksums import differences, sha256_of
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.provenance import FOLDER, read_sidecars
+from cxr.signatures import RESULTS, SIGNATURE, SUMS, UNSIGNED, parse_sums, signed_files, signer
 
-RESULTS = Path("results")
 # What no recorded step makes: Snakemake's own, the record itself, and what a source unpacks.
 UNRECORDED = "logs benchmarks report.zip provenance ro-crate-metadata.json downloads".split()
 
 
-def verify_results(folder, threads):
+def verify_results(folder, threads, signers=None):
+    """Print what is wrong with results, and raise InputError if anything is."""
+    found = verify_sidecars(folder, threads)
+    if SIGNATURE.exists():
+        verify_signature(found, signers)
+    elif signers:
+        raise InputError(f"{SIGNATURE}: missing; the results are not signed")
+    else:
+        print(UNSIGNED)
+
+
+def verify_sidecars(folder, threads):
+    """{path: sha256} of all files that sidecars name. Raises InputError if anything is wrong."""
     sidecars, unreadable = read_sidecars(folder)
     gone = {path for sidecar in sidecars for path in sidecar["temporary"]}
     expected, used_by = expectations(sidecars)
@@ -46,6 +64,18 @@ def verify_results(folder, threads):
             f"{len(problems)} of {len(paths)} files have changed or are missing{sidecars_too}"
         )
     print(f"{len(paths)} files of {len(sidecars)} jobs match their sidecars")
+    return found
+
+
+def verify_signature(found, signers):
+    """Say who signed. Raises InputError if the signature is bad, or files are not as signed."""
+    listed = SUMS.read_bytes()
+    name = signer(listed, SIGNATURE.read_bytes(), signers)
+    expected = parse_sums(listed, SUMS)
+    problems = differences(signed_files(found), expected, "signed")
+    if problems:
+        raise InputError(f"{problems} files are not what {name} signed")
+    print(f"{len(expected)} files are what {name} signed")
 
 
 def expectations(sidecars):
@@ -109,6 +139,16 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--sidecars", type=Path, default=FOLDER, help=argparse.SUPPRESS)
     arguments.add_argument("--threads", type=int, default=2)
+    arguments.add_argument("--archive", type=Path, help="zip to check instead")
+    arguments.add_argument(
+        "--signers",
+        type=Path,
+        help="who may sign: a file as in `man ssh-keygen`, ALLOWED SIGNERS; default: git's "
+        "gpg.ssh.allowedSignersFile, else anybody",
+    )
     chosen = arguments.parse_args()
     with user_errors():
-        verify_results(chosen.sidecars, chosen.threads)
+        if chosen.archive:
+            verify_archive(chosen.archive, chosen.signers)
+        else:
+            verify_results(chosen.sidecars, chosen.threads, chosen.signers)

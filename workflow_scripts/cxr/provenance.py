@@ -61,7 +61,11 @@ def read_sidecars(folder=FOLDER):
 
 def read_sidecar(path):
     """A sidecar. Raises InputError if the file is cut, damaged or something else."""
-    found = read_object(path)
+    return checked_sidecar(read_object(path), path)
+
+
+def checked_sidecar(found, path):
+    """A JSON object if it is a sidecar, else InputError."""
     for key, kinds in SHAPE.items():
         if not isinstance(found.get(key), kinds):
             raise InputError(f"{path}: {key} is {found.get(key)!r:.60}")
