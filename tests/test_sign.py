@@ -111,6 +111,9 @@ def test_forged_list_or_stranger_is_refused(run):
     with pytest.raises(InputError, match="no signature of"):
         verify()
     SIGNATURE.unlink()
+    with pytest.raises(FileNotFoundError):
+        verify()
+    SUMS.unlink()
     with pytest.raises(InputError, match="the results are not signed"):
         verify("signers")
 
@@ -178,11 +181,9 @@ def test_archive_is_enough_to_run_the_workflow_and_to_check_sums(archive, tmp_pa
     shutil.unpack_archive(archive, "elsewhere")
     subprocess.run(["sha256sum", "--check", "--quiet", LIST], cwd="elsewhere", check=True)
     script = "workflow/workflow_scripts/verify_results.py"
+    words = ["--archive", tmp_path / "a.zip", "--signers", tmp_path / "signers"]
     done = subprocess.run(
-        [sys.executable, script, "--archive", tmp_path / "a.zip", "--signers", tmp_path / "signers"],
-        cwd="elsewhere",
-        text=True,
-        capture_output=True,
+        [sys.executable, script, *words], cwd="elsewhere", text=True, capture_output=True
     )
     assert done.returncode == 0, done.stderr
     assert "ann@example.org" in done.stdout

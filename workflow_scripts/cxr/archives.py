@@ -63,13 +63,14 @@ def verify_archive(path, signers=None, name=None):
                 for file in sums
                 if Path(file).is_relative_to(FOLDER) and file.endswith(".json")
             ]
-            signed = [archive.read(str(file)) for file in (SUMS, SIGNATURE) if str(file) in sums]
+            either = sums.keys() & {str(SUMS), str(SIGNATURE)}
+            signed = either and [archive.read(str(file)) for file in (SUMS, SIGNATURE)]
     except DAMAGE as error:
         raise InputError(f"{name}: damaged, or no zip of archive_results.py ({error})") from error
     inside = {name: digest for name, digest in sums.items() if name != LIST}
     problems = differences(inside, parse_sums(listed, f"{name}: {LIST}"), "listed")
     problems += _differences_from_jobs(inside, sidecars)
-    if str(SIGNATURE) in sums:
+    if signed:
         by = signer(*signed, signers)
         problems += _differences_from_signed(inside, parse_sums(signed[0], SUMS))
         print(f"results and sidecars signed by {by}")

@@ -97,7 +97,9 @@ def _relative(gap, old, kind):
 def _of_text(before, after):
     size, first = 0.0, ""
     pictures = [EMBEDDED.findall(text) for text in (before, after)]
-    for old, new in zip(*pictures, strict=False):
+    if len(pictures[0]) != len(pictures[1]):
+        return np.inf, f"{len(pictures[1])} pictures, were {len(pictures[0])}"
+    for old, new in zip(*pictures, strict=True):
         if old != new:
             decoded = (_pixels(io.BytesIO(base64.b64decode(text))) for text in (old, new))
             gap, place = _of_arrays(*({"picture": pixels} for pixels in decoded), "pictures")

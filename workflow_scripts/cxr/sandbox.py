@@ -113,7 +113,7 @@ class Sandbox:
             self._link_code(job)
         changed = set()
         for path, digest in sources_of(self.jobs).items():
-            target = self.root / path
+            target = Path(os.path.normpath(self.root / path))
             if not os.path.lexists(target):
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.symlink_to(Path(path).absolute())
