@@ -44,18 +44,28 @@ CHAIN = {
 }
 
 
-@pytest.fixture
-def flow(tmp_path, monkeypatch):
-    """A workflow with git in flow/, and a run of it in run/; tests start there."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A workflow with git in flow/, and a run of it in run/."""
+    folder = tmp_path_factory.mktemp("made")
     for name, text in SCRIPTS.items():
-        write(tmp_path / f"flow/workflow_scripts/{name}.py", text)
-    write(tmp_path / "flow/report/page.html", "page\n")
-    commit(tmp_path / "flow")
-    write(tmp_path / "run/local/source.csv", "1.0\n")
+        write(folder / f"flow/workflow_scripts/{name}.py", text)
+    write(folder / "flow/report/page.html", "page\n")
+    commit(folder / "flow")
+    write(folder / "run/local/source.csv", "1.0\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder / "run")
+        for result, (name, inputs) in CHAIN.items():
+            run_step(result, name, inputs)
+    return folder
+
+
+@pytest.fixture
+def flow(made, tmp_path, monkeypatch):
+    """The workflow's folder, copied with the run, where tests start."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path / "run")
     monkeypatch.setenv("TORCH_PYTHON", sys.executable)
-    for result, (name, inputs) in CHAIN.items():
-        run_step(result, name, inputs)
     return tmp_path / "flow"
 
 
@@ -76,8 +86,7 @@ def run_step(result, name, inputs):
     Path(result).parent.mkdir(parents=True, exist_ok=True)
     script = f"../flow/workflow_scripts/{name}.py"
     command = [sys.executable, script, inputs[0], result, *inputs[1:]]
-    digest = code_digest.__wrapped__(Path(script))
-    assert record([*inputs, script], [result], [], command, digest) == 0
+    assert record([*inputs, script], [result], [], command, code_digest(Path(script))) == 0
     sidecar = json.loads(sidecar_of(result).read_text())
     said = ["git", "-C", "../flow", "rev-parse", "HEAD"]
     sidecar["code"]["commit"] = subprocess.check_output(said, text=True).strip()
@@ -85,7 +94,7 @@ def run_step(result, name, inputs):
 
 
 @pytest.fixture(autouse=True)
-def no_cache():
+def forget_digests():
     code_digest.cache_clear()
 
 
@@ -303,7 +312,7 @@ def test_script_makes_the_result_without_the_workflow_s_tools(flow, capsys, tmp_
     assert done.returncode == 0, done.stderr
     assert done.stdout == "results/tables/table3.csv: OK\n"
     assert (
-        "there is a folder results/" in subprocess.run(["bash", "-s"], input=script, **bash).stderr
+        "table3.csv is here already" in subprocess.run(["bash", "-s"], input=script, **bash).stderr
     )
     shutil.rmtree(tmp_path / "elsewhere/results")
     (tmp_path / "elsewhere/local/source.csv").write_text("2\n")

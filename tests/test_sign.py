@@ -24,25 +24,35 @@ if not shutil.which("ssh-keygen"):
     pytest.skip("needs ssh-keygen", allow_module_level=True)
 
 
-@pytest.fixture
-def run(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
     """Two jobs made a table and a net's card; with keys of two people, and a crate."""
+    folder = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("results/tables").mkdir(parents=True)
+        Path("results/netA").mkdir()
+        Path("source.csv").write_text("a\n1\n")
+        Path("copy.py").write_text(COPY)
+        for result in ("results/tables/table3.csv", "results/netA/model_card.md"):
+            command = [sys.executable, "copy.py", "source.csv", result]
+            assert record(["source.csv"], [result], [], command) == 0
+        crate = {"@graph": [{"@id": "./", "hasPart": [{"@id": "tables/table3.csv"}]}]}
+        Path("results/ro-crate-metadata.json").write_text(json.dumps(crate))
+        for name in ("key", "other"):
+            words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", name]
+            subprocess.run(words, check=True)
+        Path("signers").write_text(f"ann@example.org {Path('key.pub').read_text()}")
+    return folder
+
+
+@pytest.fixture
+def run(made, tmp_path, monkeypatch):
+    """A copy of it, where tests start, with nothing of the user's own keys and settings."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
-    Path("results/tables").mkdir(parents=True)
-    Path("results/netA").mkdir()
-    Path("source.csv").write_text("a\n1\n")
-    Path("copy.py").write_text(COPY)
-    for result in ("results/tables/table3.csv", "results/netA/model_card.md"):
-        command = [sys.executable, "copy.py", "source.csv", result]
-        assert record(["source.csv"], [result], [], command) == 0
-    crate = {"@graph": [{"@id": "./", "hasPart": [{"@id": "tables/table3.csv"}]}]}
-    Path("results/ro-crate-metadata.json").write_text(json.dumps(crate))
-    for name in ("key", "other"):
-        words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", name]
-        subprocess.run(words, check=True)
-    Path("signers").write_text(f"ann@example.org {Path('key.pub').read_text()}")
     return tmp_path
 
 

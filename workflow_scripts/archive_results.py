@@ -33,12 +33,12 @@ WORKFLOW = (
     "slurm",
 )
 # In a page or SVG: a picture inside, or one beside it that it shows.
-PICTURE = re.compile(rb"<image|data:image/(?:png|jpe?g)|[\w/]\.(?:png|jpe?g)\b")
+PICTURE = re.compile(rb"<image\b|data:image/(?:png|jpe?g)|\.(?:png|jpe?g)\b")
 
 README = """# COVID-19 detection on chest X-rays: a reproduction of Bassi & Attux 2020
 
-Results of a run, without data and without pictures that show X-rays.
-Research only. Not a medical device.
+Results of a run, without data and without pictures that show X-rays; tables have names of images
+and patients as the public data sets have them. Research only. Not a medical device.
 
 {signed}
 
@@ -62,13 +62,15 @@ says who signed, and names each file that is not what the run recorded. SIGNERS 
       results/tables/table3.csv
 
 in this folder says how long it will take, makes the table again from the sources, and compares
-every file on the way; exit code 0 means that none differs. `--from` needs files that are left out
-here. As a plain script: `workflow/workflow_scripts/trace_result.py results/tables/table3.csv
---script`. Jobs fetch the sources that have an address; they read these, which you need here:
+every file on the way; exit code 0 means that none differs. `--from predictions` starts at the
+predictions in here, which takes seconds; other levels need files that are left out. As a plain
+script: `workflow/workflow_scripts/trace_result.py results/tables/table3.csv --script`. Jobs fetch
+the sources that have an address; they read these, which you need in this folder:
 
 {sources}
 
-The run's code: {code}; `workflow/` is the code beside which this archive was written.
+The run's code: {code}.
+`workflow/` is the code that wrote this archive; rerun_result.py says where a job ran with other.
 
 ## Left out
 

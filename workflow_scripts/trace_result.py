@@ -31,12 +31,13 @@ from cxr.provenance import FOLDER, read_sidecars, step_of
 
 SCRIPT = """\
 #!/usr/bin/env bash
-# Makes again: {results}
-# {jobs} jobs, {duration} by the recorded seconds. Code: {code}.
-# Start it in an empty folder (but for local sources), from which the workflow's folder is: {homes}
+# Makes the files below again: {jobs} jobs, {duration} by the recorded seconds. Code: {code}.
+# Start it in a folder without them, with local sources, from which the workflow is in: {homes}
 # Python of the environments: {variables}.
 set -euo pipefail
-[ ! -e results ] || {{ echo "error: there is a folder results/ already" >&2; exit 1; }}
+for file in {results}; do
+  [ ! -e "$file" ] || {{ echo "error: $file is here already: start elsewhere" >&2; exit 1; }}
+done
 threads() {{ export {threads}; }}
 {interpreters}
 

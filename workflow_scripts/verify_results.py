@@ -15,10 +15,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from cxr.archives import verify_archive
-from cxr.checksums import differences, sha256_of
+from cxr.checksums import sha256_of
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.provenance import FOLDER, read_sidecars
-from cxr.signatures import RESULTS, SIGNATURE, SUMS, UNSIGNED, parse_sums, signed_files, signer
+from cxr.signatures import (
+    RESULTS,
+    SIGNATURE,
+    SUMS,
+    UNSIGNED,
+    differences,
+    parse_sums,
+    signed_files,
+    signer,
+)
 
 # What no recorded step makes: Snakemake's own, the record itself, and what a source unpacks.
 UNRECORDED = "logs benchmarks report.zip provenance ro-crate-metadata.json downloads".split()

@@ -6,10 +6,9 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from cxr.checksums import differences
 from cxr.cli import InputError
 from cxr.provenance import FOLDER, checked_sidecar
-from cxr.signatures import SIGNATURE, SUMS, UNSIGNED, parse_sums, signer, sums_text
+from cxr.signatures import SIGNATURE, SUMS, UNSIGNED, differences, parse_sums, signer, sums_text
 
 LIST = "SHA256SUMS"  # of all other files of the archive
 DAMAGE = (zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, NotImplementedError)

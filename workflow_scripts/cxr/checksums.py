@@ -33,15 +33,3 @@ def sha256_of(path):
         return file_sum(path, "sha256")
     lines = (f"{sha256_of(file)} {file.relative_to(path).as_posix()}\n" for file in files_of(path))
     return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def differences(found, expected, what):
-    """Print each file whose sum, {path: sum}, is not the expected one; their number."""
-    problems = {path: f"is missing, but was {what}" for path in expected.keys() - found.keys()}
-    problems |= {path: f"was not {what}" for path in found.keys() - expected.keys()}
-    for path in found.keys() & expected.keys():
-        if found[path] != expected[path]:
-            problems[path] = f"is not what was {what}"
-    for path, problem in sorted(problems.items()):
-        print(f"{path} {problem}")
-    return len(problems)

@@ -47,6 +47,18 @@ def signed_files(found):
     return {path: digest for path, digest in sums.items() if Path(path).is_relative_to(RESULTS)}
 
 
+def differences(found, expected, what):
+    """Print each file whose sum, {path: sum}, is not the expected one; their number."""
+    problems = {path: f"is missing, but was {what}" for path in expected.keys() - found.keys()}
+    problems |= {path: f"was not {what}" for path in found.keys() - expected.keys()}
+    for path in found.keys() & expected.keys():
+        if found[path] != expected[path]:
+            problems[path] = f"is not what was {what}"
+    for path, problem in sorted(problems.items()):
+        print(f"{path} {problem}")
+    return len(problems)
+
+
 def ssh_keygen(*words, data=None):
     """(exit code, output, errors) of ssh-keygen -Y. InputError where there is none."""
     command = ["ssh-keygen", "-Y", *map(str, words)]
