@@ -346,6 +346,7 @@ def test_script_runs_nothing_that_a_name_holds(flow, tmp_path, capsys):
 # Comparison
 
 
+HISTORY = "epoch,train_loss,seconds,images_per_second\n1,0.69,2.5,10\n"
 BLACK = np.zeros((4, 4, 3), np.uint8)
 
 
@@ -363,6 +364,8 @@ def arrays(change=0.0, **options):
         ("a.csv", "a\n1\n", "a\nnan\n", np.inf, "line 2"),
         ("a.csv", "a\n-1e-5\n", "a\n1e-5\n", 2e-5, "line 2"),
         ("a.json", "0" * 64, "1" * 64, 0, "sums of other files"),
+        ("history.csv", HISTORY, HISTORY.replace("2.5,10", "7,3"), 0, "nothing but how"),
+        ("history.csv", HISTORY, HISTORY.replace("0.69", "0.7"), 0.01, "line 2: '1,0.7'"),
         ("a.svg", "M 100 5", "M 101 5", 0.01, "line 1"),
         ("a.svg", "base64,AAAA", "base64,AAAB", np.inf, "not readable"),
         ("a.svg", "x", "base64,AAAB", np.inf, "pictures"),

@@ -15,6 +15,7 @@ import subprocess
 import time
 import urllib.request
 import urllib.response
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -528,6 +529,41 @@ def test_results_are_verified(study, tmp_path):
     assert run.returncode == 1
     assert "results/netC/metrics.csv is not what its sidecar says" in run.stdout
     assert "results/tables/table3.csv depends on it" in run.stdout
+
+
+def test_table_is_made_again_with_the_same_bytes(study, tmp_path):
+    folder = ["--folder", str(tmp_path)]
+    run = step(study, "rerun_result.py", "results/tables/table3.csv", "--dry-run", *folder)
+    assert "57 of 57 jobs to run" in run.stdout and " min by the recorded seconds" in run.stdout
+    words = ["results/tables/table3.csv", "--from", "predictions"]
+    run = step(study, "rerun_result.py", *words, *folder)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "same bytes        results/tables/table3.csv" in run.stdout
+    assert "23 of 23 files have the same bytes (100.0%)" in run.stdout
+    assert not (study / "rerun").exists()
+
+
+def test_signed_results_are_passed_on(study, tmp_path):
+    """The crate has the signature, too: see test_run_is_a_valid_crate."""
+    key, archive = tmp_path / "key", tmp_path / "a.zip"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    (tmp_path / "signers").write_text(f"ann {key.with_suffix('.pub').read_text()}")
+    for words in (
+        ["sign_results.py", "--key", key],
+        ["verify_results.py", "--signers", tmp_path / "signers"],
+        ["archive_results.py", "--out", archive],
+        ["verify_results.py", "--signers", tmp_path / "signers", "--archive", archive],
+    ):
+        run = step(study, *words)
+        assert run.returncode == 0, run.stdout + run.stderr
+    with zipfile.ZipFile(archive) as file:
+        names = file.namelist()
+        pages = [file.read(name) for name in names if name.endswith((".svg", ".html"))]
+    for name in ("tables/table3.csv", "netA/model.onnx", "provenance/config.json"):
+        assert f"results/{name}" in names
+    pictures = [name for name in names if name.endswith((".png", ".jpg", ".npy", ".npz"))]
+    assert pictures == ["workflow/report/demo.png"], "of phantoms, for the README"
+    assert not [page for page in pages if b"data:image/png" in page or b"data:image/jpeg" in page]
 
 
 def step(study, name, *arguments):

@@ -2,13 +2,14 @@
 
 For the demo and the tests, which need images that anyone may use and any machine can make.
 Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
-COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes, except for
-the metadata tables, which carry a date.
+COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes.
 """
 
 import gzip
 import io
+import re
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -120,11 +121,23 @@ def draw_covid19(
             rows = zip(patients, views, ["X-ray"] * n_images, metadata["URL"], strict=True)
             collection = pd.DataFrame(rows, columns=COLLECTION_COLUMNS)
             write_table(lists / "collection.csv", collection)
-        with atomic_write(folder / METADATA[name]) as temporary:
-            metadata.to_excel(temporary, index=False)
+        write_file(folder / METADATA[name], workbook(metadata))
     write_table(lists / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
     write_table(lists / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
     write_file(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
+
+
+def workbook(table):
+    """A table as the bytes of an Excel workbook, without the time that openpyxl writes into it."""
+    dated, undated = io.BytesIO(), io.BytesIO()
+    table.to_excel(dated, index=False)
+    with zipfile.ZipFile(dated) as old, zipfile.ZipFile(undated, "w") as new:
+        for name in old.namelist():
+            part = re.sub(
+                rb"\d{4}(-\d\d){2}T\d\d(:\d\d){2}Z", b"2020-06-01T00:00:00Z", old.read(name)
+            )
+            new.writestr(zipfile.ZipInfo(name), part)
+    return undated.getvalue()
 
 
 def burn_in(image, word, rng):

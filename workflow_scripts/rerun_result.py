@@ -56,7 +56,7 @@ def rerun_result(results, level, folder, tolerances, workflow=HERE, dry_run=Fals
     write_table(sandbox.folder / "verdicts.csv", verdicts)
     say_verdicts(verdicts, results, jobs, sandbox)
     failed = verdicts.verdict.eq(DIFFERS)
-    failed |= verdicts.verdict.eq(OTHER) & verdicts.file.isin(results)
+    failed |= verdicts.verdict.eq(OTHER) & verdicts.output.isin(results)
     return not failed.any()
 
 
@@ -87,48 +87,60 @@ def machine_of(machine):
 
 
 def compare(jobs, sandbox, tolerances):
-    """Table of all files that jobs made: file, kind, verdict, difference, tolerance, first."""
+    """Table of all files that jobs made, those in folders, too.
+
+    Columns: output (of a job), file, kind, verdict, difference, tolerance, first.
+    """
     rows = []
     for job in jobs:
         made = sandbox.done[name_of(job)]["outputs"]
-        for path, digest in job["outputs"].items():
-            kind = kind_of(path)
-            row = {"file": path, "kind": kind, "verdict": SAME, "difference": 0.0}
-            row |= {"tolerance": tolerances[kind], "first": ""}
-            if digest is None or made[path] != digest:
-                row |= look_closer(path, digest, sandbox.root / path, kind, tolerances[kind])
-            rows.append(row)
+        for output, digest in job["outputs"].items():
+            same = digest is not None and made[output] == digest
+            kept = Path(output).exists() and sha256_of(output) == digest
+            for path in names_in(output, sandbox.root / output, kept):
+                kind = kind_of(path)
+                row = {"output": output, "file": path, "kind": kind, "verdict": SAME}
+                row |= {"difference": 0.0, "tolerance": tolerances[kind], "first": ""}
+                if not same:
+                    row |= look_closer(Path(path), sandbox.root / path, kind, tolerances, kept)
+                rows.append(row)
     return pd.DataFrame(rows)
 
 
-def look_closer(path, digest, made, kind, tolerance):
-    """Verdict on a file whose bytes differ from the recorded ones."""
-    if not Path(path).exists():
-        return {"verdict": OTHER, "difference": None, "first": "other bytes; the recorded are gone"}
-    if sha256_of(path) != digest:
-        first = "other bytes; the file here is not the recorded one: see verify_results.py"
+def names_in(output, made, kept):
+    """The files of an output, recorded or made again, as paths: of a folder, those in it."""
+    if not made.is_dir():
+        return [output]
+    folders = [made, output] if kept else [made]
+    return sorted(
+        {
+            f"{output}/{file.relative_to(folder).as_posix()}"
+            for folder in folders
+            for file in files_of(folder)
+        }
+    )
+
+
+def look_closer(path, made, kind, tolerances, kept):
+    """Verdict on a file whose bytes, or whose folder's, differ from the recorded ones."""
+    if not kept:
+        first = "other bytes; the recorded file is not here, or has changed"
         return {"verdict": OTHER, "difference": None, "first": first}
-    if Path(path).is_dir():
-        return {"verdict": DIFFERS, "difference": None, "first": first_in_folder(path, made)}
-    size, first = difference(Path(path), made, kind)
-    return {"verdict": WITHIN if size <= tolerance else DIFFERS, "difference": size, "first": first}
-
-
-def first_in_folder(path, made):
-    """The first file that differs between two folders."""
-    sums = [
-        {file.relative_to(folder).as_posix(): sha256_of(file) for file in files_of(folder)}
-        for folder in (path, made)
-    ]
-    names = sorted(sums[0].keys() | sums[1].keys())
-    return next(name for name in names if sums[0].get(name) != sums[1].get(name))
+    if not path.exists() or not made.exists():
+        first = "was not made again" if path.exists() else "was not there"
+        return {"verdict": DIFFERS, "difference": None, "first": first}
+    if sha256_of(path) == sha256_of(made):
+        return {}
+    size, first = difference(path, made, kind)
+    within = size <= tolerances[kind]
+    return {"verdict": WITHIN if within else DIFFERS, "difference": size, "first": first}
 
 
 def say_verdicts(verdicts, results, jobs, sandbox):
     """Print each file that is no longer the same, the results asked for, and a summary."""
-    asked = verdicts.file.isin(results) & (len(results) < len(verdicts))
+    asked = verdicts.output.isin(results) & (len(results) < verdicts.output.nunique())
     for row in verdicts[verdicts.verdict.ne(SAME) | asked].itertuples():
-        size = f"  {row.difference:.2g} of {row.tolerance:g} allowed" if row.difference else ""
+        size = f"  {row.difference:.2g} of {row.tolerance:g} allowed" if row.difference > 0 else ""
         print(f"{row.verdict:<16}  {row.file}{size}{f'  ({row.first})' if row.first else ''}")
     made = [sandbox.done[name_of(job)] for job in jobs]
     if changed := changed_packages(jobs, made):

@@ -13,6 +13,7 @@ KINDS = {
     "predictions": ("predictions.csv", "logits.csv", ".npz"),
     "pictures": (".npy", ".jpg", ".png", ".svg"),
 }
+TIMES = ("seconds", "images_per_second")  # columns of how long something took
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 # Sums and compressed pictures in text: what they are of is compared itself, or below.
 SUM = re.compile(r"\b[0-9a-f]{64}\b")
@@ -30,7 +31,8 @@ def difference(before, after, kind):
 
     Sizes: of weights, the largest difference, as a share of its tensor's largest weight; of
     pictures, the mean difference, as a share of white; of numbers in text, the largest one, as a
-    share of the number where that is above 1. first: in words, where the first difference is.
+    share of the number where that is above 1, but for columns of TIMES. first: in words, where the
+    first difference is.
     """
     suffix = Path(before).suffix
     try:
@@ -96,6 +98,10 @@ def _relative(gap, old, kind):
 
 def _of_text(before, after):
     size, first = 0.0, ""
+    timeless = [_without_times(text) for text in (before, after)]
+    if before != after and timeless[0] == timeless[1]:
+        return 0.0, f"nothing but how long it took: {', '.join(TIMES)}"
+    before, after = timeless
     pictures = [EMBEDDED.findall(text) for text in (before, after)]
     if len(pictures[0]) != len(pictures[1]):
         return np.inf, f"{len(pictures[1])} pictures, were {len(pictures[0])}"
@@ -116,6 +122,18 @@ def _of_text(before, after):
     if len(lines[0]) != len(lines[1]):
         return np.inf, first or f"{len(lines[1])} lines, were {len(lines[0])}"
     return size, first or "sums of other files"
+
+
+def _without_times(text):
+    """Text without the columns TIMES, if it is a CSV that has all of them."""
+    names = text.partition("\n")[0].split(",")
+    if not set(TIMES) <= set(names):
+        return text
+    kept = [place for place, name in enumerate(names) if name not in TIMES]
+    rows = [line.split(",") for line in text.splitlines()]
+    if any(len(row) != len(names) for row in rows):  # quoted commas: as it is
+        return text
+    return "\n".join(",".join(row[place] for place in kept) for row in rows) + "\n"
 
 
 def _shown(line, other):
