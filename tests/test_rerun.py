@@ -367,6 +367,7 @@ def arrays(change=0.0, **options):
         ("history.csv", HISTORY, HISTORY.replace("2.5,10", "7,3"), 0, "nothing but how"),
         ("history.csv", HISTORY, HISTORY.replace("0.69", "0.7"), 0.01, "line 2: '1,0.7'"),
         ("a.svg", "M 100 5", "M 101 5", 0.01, "line 1"),
+        ("a.svg", 'id="p0123456789"', 'id="p012345678a"', 0, "sums of other files"),
         ("a.svg", "base64,AAAA", "base64,AAAB", np.inf, "not readable"),
         ("a.svg", "x", "base64,AAAB", np.inf, "pictures"),
         ("a.h5", b"\xff\0abc", b"\xff\0abd", np.inf, "byte 4"),

@@ -102,7 +102,8 @@ def compare(jobs, sandbox, tolerances):
                 row = {"output": output, "file": path, "kind": kind, "verdict": SAME}
                 row |= {"difference": 0.0, "tolerance": tolerances[kind], "first": ""}
                 if not same:
-                    row |= look_closer(Path(path), sandbox.root / path, kind, tolerances, kept)
+                    python = sandbox.python_of(job)
+                    row |= look_closer(Path(path), sandbox.root / path, row, kept, python)
                 rows.append(row)
     return pd.DataFrame(rows)
 
@@ -121,7 +122,7 @@ def names_in(output, made, kept):
     )
 
 
-def look_closer(path, made, kind, tolerances, kept):
+def look_closer(path, made, row, kept, python):
     """Verdict on a file whose bytes, or whose folder's, differ from the recorded ones."""
     if not kept:
         first = "other bytes; the recorded file is not here, or has changed"
@@ -131,8 +132,8 @@ def look_closer(path, made, kind, tolerances, kept):
         return {"verdict": DIFFERS, "difference": None, "first": first}
     if sha256_of(path) == sha256_of(made):
         return {}
-    size, first = difference(path, made, kind)
-    within = size <= tolerances[kind]
+    size, first = difference(path, made, row["kind"], python)
+    within = size <= row["tolerance"]
     return {"verdict": WITHIN if within else DIFFERS, "difference": size, "first": first}
 
 

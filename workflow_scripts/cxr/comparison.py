@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ KINDS = {
 TIMES = ("seconds", "images_per_second")  # columns of how long something took
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 # Sums and compressed pictures in text: what they are of is compared itself, or below.
-SUM = re.compile(r"\b[0-9a-f]{64}\b")
+SUM = re.compile(r"\b(?:[0-9a-f]{64}|(?:image|p|m)[0-9a-f]{10})\b")  # the second: ids in SVGs
 EMBEDDED = re.compile(r"base64,\s*([A-Za-z0-9+/=\s]+)")
 
 
@@ -26,18 +27,20 @@ def kind_of(path):
     return next((kind for kind, ends in KINDS.items() if name.endswith(ends)), "tables")
 
 
-def difference(before, after, kind):
+def difference(before, after, kind, python=None):
     """(size, first) of the difference between two files; inf where they can't be compared.
 
     Sizes: of weights, the largest difference, as a share of its tensor's largest weight; of
     pictures, the mean difference, as a share of white; of numbers in text, the largest one, as a
     share of the number where that is above 1, but for columns of TIMES. first: in words, where the
-    first difference is.
+    first difference is. python: interpreter that has h5py, for Keras's .h5.
     """
     suffix = Path(before).suffix
     try:
         if suffix in (".safetensors", ".onnx", ".npy", ".npz"):
             return _of_arrays(_arrays(before), _arrays(after), kind)
+        if suffix == ".h5" and python:
+            return _of_arrays(_keras_arrays(before, python), _keras_arrays(after, python), kind)
         if suffix in (".jpg", ".png"):
             return _of_arrays({"": _pixels(before)}, {"": _pixels(after)}, kind)
         return _of_text(Path(before).read_text(), Path(after).read_text())
@@ -60,6 +63,24 @@ def _arrays(path):
         return {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in initial}
     found = np.load(path, mmap_mode="r", allow_pickle=False)
     return dict(found) if path.suffix == ".npz" else {"": found}
+
+
+KERAS = """
+import sys, h5py, numpy
+arrays = {}
+def add(name, item):
+    if isinstance(item, h5py.Dataset):
+        arrays[name] = item[()]
+h5py.File(sys.argv[1]).visititems(add)
+numpy.savez(sys.stdout.buffer, **arrays)
+"""
+
+
+def _keras_arrays(path, python):
+    """{name: array} of a .h5, which the environment of PyTorch can't read."""
+    command = [python, "-E", "-s", "-c", KERAS, path]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return dict(np.load(io.BytesIO(done.stdout), allow_pickle=False))
 
 
 def _pixels(file):

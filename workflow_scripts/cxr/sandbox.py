@@ -107,26 +107,35 @@ class Sandbox:
     def link_sources(self):
         """Put what no job makes where jobs look for it. Raises InputError unless it is as it was.
 
-        Code that is no step's, as pages are, may differ: {path} of it is returned.
+        Code that is no script, as pages are, may differ: paths of such files are returned.
         """
+        changed, seen = set(), set()
         for job in self.jobs:
             self._link_code(job)
-        changed = set()
-        for path, digest in sources_of(self.jobs).items():
-            target = Path(os.path.normpath(self.root / path))
-            if not os.path.lexists(target):
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.symlink_to(Path(path).absolute())
-            if not target.exists():
-                raise InputError(f"{path}: a source that the recorded jobs read is missing")
-            if digest and sha256_of(target) != digest:
-                if not self._is_code(target):
-                    raise InputError(
-                        f"{path}: not the source that the recorded jobs read; expected sha256 "
-                        f"{digest}"
-                    )
-                changed.add(path)
-        return changed
+            for path, digest in sources_of([job]).items():
+                key = (path, digest, self.code[name_of(job)])
+                if path in self.made_by or path == step_of(job) or key in seen:
+                    continue
+                seen.add(key)
+                if self._differs(path, digest):
+                    changed.add(path)
+        return sorted(changed)
+
+    def _differs(self, path, digest):
+        """Link a source; whether it is code with another sum. Other sources must not differ."""
+        target = Path(os.path.normpath(self.root / path))
+        if not os.path.lexists(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(Path(path).absolute())
+        if not target.exists():
+            raise InputError(f"{path}: a source that the recorded jobs read is missing")
+        if digest is None or sha256_of(target) == digest:
+            return False
+        if not self._is_code(target):
+            raise InputError(
+                f"{path}: not the source that the recorded jobs read; expected sha256 {digest}"
+            )
+        return True
 
     def _is_code(self, target):
         codes = {self.workflow, *self.code.values()}
