@@ -4,7 +4,7 @@
 # make env    the environment that snakemake runs in: .venv
 # make report results/report.zip of the real study
 # make sign   signs results/ with your SSH key [KEY=FILE]
-# make archive  results.zip to pass on: no images [ARCHIVE=FILE]
+# make archive results.zip to publish, without X-rays [ARCHIVE=FILE]
 # make verify whether results/ are what their sidecars say, or a zip is [ARCHIVE=FILE] [SIGNERS=FILE]
 # make lock   pins of the environments anew, from envs/*.in
 

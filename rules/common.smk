@@ -16,7 +16,7 @@ HERE = Path(os.path.relpath(ROOT))
 SCRIPTS = HERE / "workflow_scripts"
 REPORT = HERE / "report"  # pages that steps fill, and their style
 
-sys.path.insert(0, str(SCRIPTS.resolve()))
+sys.path.append(str(SCRIPTS.resolve()))
 from cxr.code import code_digest, digest_of
 
 

@@ -1,4 +1,4 @@
-"""Results are made again from their sidecars, and compared; what differs is named."""
+"""Results are reproduced from their sidecars and compared; what differs is named."""
 
 import json
 import os
@@ -125,7 +125,7 @@ def test_levels_name_steps_of_the_workflow():
 
 
 def test_a_level_that_holds_the_result(flow):
-    with pytest.raises(InputError, match="data is a level that takes it as it is"):
+    with pytest.raises(InputError, match="data already has it; choose an earlier level"):
         rerun(flow, "results/data/a.csv", level="data")
 
 

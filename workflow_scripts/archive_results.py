@@ -1,4 +1,4 @@
-"""Write one zip of what a reviewer, or a repository such as Zenodo, needs of a run.
+"""Write one zip of a run for reviewers and repositories such as Zenodo.
 
 Start it in the folder that holds results/. In it: tables, figures, audits, predictions, the nets
 (safetensors, ONNX, model cards), sidecars, RO-Crate, configuration, signature, the report, the
@@ -61,8 +61,8 @@ says who signed, and names each file that is not what the run recorded. SIGNERS 
     workflow/.venvs/torch-*/bin/python workflow/workflow_scripts/rerun_result.py \\
       results/tables/table3.csv
 
-in this folder says how long it will take, makes the table again from the sources, and compares
-every file on the way; exit code 0 means that none differs. `--from predictions` starts at the
+in this folder says how long it will take, reproduces the table from the sources, and compares every
+file on the way; exit code 0 means that none differs. `--from predictions` starts at the
 predictions in here, which takes seconds; other levels need files that are left out. As a plain
 script: `workflow/workflow_scripts/trace_result.py results/tables/table3.csv --script`. Jobs fetch
 the sources that have an address; they read these, which you need in this folder:

@@ -1,14 +1,15 @@
-"""Make results again in an empty folder, and compare every file on the way with the recorded one.
+"""Reproduce results in an empty folder, and compare every file with the recorded one.
 
-Start it in the folder that holds results/. The jobs that made the given results (default: all that
-jobs made) run again below --folder, one after the other, by the recorded commands, from the sources
-or from a level on. Each runs with this workflow's code if that is what made it, else with that of
-the recorded commit, where git has it. Sources, and what a level takes as it is, have to match their
-sums.
+Start it in the folder that holds results/. The jobs that made the given results (default: every
+job) run again below --folder, one at a time, by the recorded commands, from the sources or from a
+level on. A job runs with this workflow's code if that is the recorded code, else with the recorded
+commit's, where git has it. Sources, and the files that a level starts from, must have their
+recorded checksums. An interrupted rerun resumes with the same command.
 
-Per file a verdict: same bytes; within tolerance, of its kind (config.yaml, rerun.tolerances); or
-differs, with the first difference. The exit code is 0 if none differs. Stopped, the same command
-resumes. FOLDER/LEVEL/verdicts.csv has the verdicts of all files.
+Each file gets a verdict: same bytes; within tolerance (config.yaml: rerun.tolerances); differs,
+with the first difference; or not compared, where its bytes differ and the recorded file is missing.
+All are in FOLDER/LEVEL/verdicts.csv. The exit code is 0 if no file differs and the given results
+were compared.
 """
 
 import argparse
@@ -39,7 +40,7 @@ def rerun_result(results, level, folder, tolerances, workflow=HERE, dry_run=Fals
     results = results or sorted(path for sidecar in sidecars for path in sidecar["outputs"])
     jobs = chain_of(results, sidecars, steps_before(level))
     if not jobs:
-        raise InputError(f"{results[0]}: {level} is a level that takes it as it is")
+        raise InputError(f"{results[0]}: {level} already has it; choose an earlier level, or none")
     sandbox = Sandbox(folder / (level or "sources"), jobs, workflow)
     say_plan(jobs, sandbox)
     if dry_run:
@@ -77,7 +78,7 @@ def say_plan(jobs, sandbox):
     here = machine_of({"cpu": provenance.cpu(), "gpus": provenance.gpus(lambda _: None)})
     print(f"recorded on: {'; '.join(sorted(recorded))}")
     if recorded != {here}:
-        print(f"this machine differs, {here}: expect other bits, which tolerances allow for")
+        print(f"this machine differs, {here}: bits may differ, so files are compared by tolerance")
 
 
 def machine_of(machine):
@@ -183,14 +184,16 @@ if __name__ == "__main__":
         "--from",
         dest="level",
         choices=LEVELS,
-        help="take data, weights too, or predictions too as they are; default: from the sources",
+        help="start from the recorded data, weights or predictions; default: from the sources",
     )
     arguments.add_argument("--folder", type=Path, default=Path("rerun"), help="default: rerun")
     arguments.add_argument(
         "--tolerances", type=pair(float), nargs="+", default=[], metavar="KIND=NUMBER"
     )
     arguments.add_argument("--workflow", type=Path, default=HERE, help=argparse.SUPPRESS)
-    arguments.add_argument("--dry-run", action="store_true", help="say how long, and of what")
+    arguments.add_argument(
+        "--dry-run", action="store_true", help="only print the plan and its duration"
+    )
     chosen = arguments.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with user_errors():

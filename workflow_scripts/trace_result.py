@@ -3,8 +3,8 @@
 Start it in the folder that holds results/. Prints the job of each given result and, below
 it, the jobs of all files that it was made from; a job that was printed before appears by name only.
 
---script prints these jobs as a bash script instead, which makes the results again without
-Snakemake: the recorded commands in order, in the environments. It checks code and sources first,
+--script prints these jobs as a bash script instead, which reproduces the results without Snakemake:
+the recorded commands in order, in their environments. The script verifies code and sources first,
 and the results last.
 """
 
@@ -31,7 +31,7 @@ from cxr.provenance import FOLDER, read_sidecars, step_of
 
 SCRIPT = """\
 #!/usr/bin/env bash
-# Makes the files below again: {jobs} jobs, {duration} by the recorded seconds. Code: {code}.
+# Reproduces the files below: {jobs} jobs, {duration} by the recorded seconds. Code: {code}.
 # Start it in a folder without them, with local sources, from which the workflow is in: {homes}
 # Python of the environments: {variables}.
 set -euo pipefail

@@ -1,4 +1,4 @@
-"""Whether a file that was made again is the recorded one, within a tolerance of its kind."""
+"""How far a reproduced file is from the recorded one."""
 
 import base64
 import io
