@@ -273,6 +273,22 @@ def test_a_job_may_not_write_elsewhere(flow):
             rerun(flow, path)
 
 
+def test_only_steps_of_the_workflow_run(flow):
+    place = sidecar_of("results/tables/table3.csv")
+    sidecar = json.loads(place.read_text())
+    for words, said in (
+        (
+            [sys.executable, "-c", "open('forged', 'w')", "../flow/workflow_scripts/evaluate.py"],
+            "more",
+        ),
+        ([sys.executable, "/tmp/evil/evaluate.py"], "no step of"),
+        ([sys.executable, "../evil/workflow_scripts/evil.py"], "no step of"),
+    ):
+        place.write_text(json.dumps(sidecar | {"command": words}))
+        with pytest.raises(InputError, match=said):
+            rerun(flow)
+
+
 def test_jobs_that_make_each_other(flow):
     path = sidecar_of("results/data/a.csv")
     sidecar = json.loads(path.read_text())

@@ -32,6 +32,9 @@ class Sandbox:
         for path in self.made_by:
             if Path(path).is_absolute() or os.path.normpath(path).startswith(".."):
                 raise InputError(f"{path}: a job wrote it outside of its folder; can't be rerun")
+        for job in jobs:
+            if not set(job["command"][1 : job["command"].index(step_of(job))]) <= {"-E", "-s"}:
+                raise InputError(f"{name_of(job)}: its command runs more than a step's script")
         paths = [*sources_of(jobs), *(home_of(job) for job in jobs)]
         depth = max(Path(os.path.normpath(path)).parts.count("..") for path in paths)
         self.root = self.folder.joinpath(*["run"] * max(depth, 1))
