@@ -543,6 +543,15 @@ def test_table_is_made_again_with_the_same_bytes(study, tmp_path):
     assert not (study / "rerun").exists()
 
 
+def test_script_of_a_result_runs_without_snakemake(study, tmp_path):
+    run = step(study, "trace_result.py", "results/data/covid19/split.csv", "--script")
+    clone = copy_workflow(tmp_path / "clone")
+    done = subprocess.run(["bash"], input=run.stdout, cwd=clone, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.endswith("results/data/covid19/split.csv: OK\n")
+    assert not (clone / ".snakemake").exists()
+
+
 def test_signed_results_are_passed_on(study, tmp_path):
     """The crate has the signature, too: see test_run_is_a_valid_crate."""
     key, archive = tmp_path / "key", tmp_path / "a.zip"
