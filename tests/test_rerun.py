@@ -289,6 +289,35 @@ def test_only_steps_of_the_workflow_run(flow):
             rerun(flow)
 
 
+ODD = (None, 1, -1.5, "", "x", "a.py", "../a.py", [], ["a"], {}, {"a": "b"}, {"a": None})
+
+
+def odd_sidecars(sidecar):
+    """Sidecars in which a value, or one in an inner object, is odd."""
+    for key, value in sidecar.items():
+        for odd in ODD:
+            yield sidecar | {key: odd}
+            if isinstance(value, dict):
+                yield from (sidecar | {key: value | {inner: odd}} for inner in list(value)[:4])
+
+
+def test_odd_sidecars_end_in_no_traceback(flow):
+    place = sidecar_of("results/netA/predictions.csv")
+    sidecar = json.loads(place.read_text())
+    found = list(odd_sidecars(sidecar))
+    assert len(found) > 200
+    for odd in found:
+        place.write_text(json.dumps(odd))
+        for check in (
+            lambda: rerun(flow, dry_run=True),
+            lambda: print_script(["results/tables/table3.csv"]),
+        ):
+            try:
+                check()
+            except InputError:
+                pass
+
+
 def test_jobs_that_make_each_other(flow):
     path = sidecar_of("results/data/a.csv")
     sidecar = json.loads(path.read_text())

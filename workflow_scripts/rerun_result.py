@@ -97,7 +97,7 @@ def compare(jobs, sandbox, tolerances):
         made = sandbox.done[name_of(job)]["outputs"]
         for output, digest in job["outputs"].items():
             same = digest is not None and made[output] == digest
-            kept = Path(output).exists() and sha256_of(output) == digest
+            kept = not same and Path(output).exists() and sha256_of(output) == digest
             for path in names_in(output, sandbox.root / output, kept):
                 kind = kind_of(path)
                 row = {"output": output, "file": path, "kind": kind, "verdict": SAME}

@@ -78,6 +78,7 @@ def checked_sidecar(found, path):
         or not isinstance(gpus, list)
         or not all(isinstance(gpu, dict) for gpu in gpus)
         or not isinstance(found.get("warnings", []), list)
+        or not isinstance(found.get("packages"), dict | None)
         or not 0 <= found["seconds"] < 1e9
         or not found["outputs"]
         or step_of(found) is None

@@ -69,7 +69,10 @@ class Sandbox:
         place = self.folder / "code" / commit[:12]
         if not place.exists():
             words = ["git", "-C", self.workflow, "archive", "--format=tar", commit]
-            done = subprocess.run(words, capture_output=True)
+            try:
+                done = subprocess.run(words, capture_output=True)
+            except OSError:  # no git
+                return None
             if done.returncode:
                 return None
             half = place.with_suffix(".part")
