@@ -392,7 +392,7 @@ def test_script_runs_nothing_that_a_name_holds(flow, tmp_path, capsys):
 
 
 HISTORY = "epoch,train_loss,seconds,images_per_second\n1,0.69,2.5,10\n"
-BLACK = np.zeros((4, 4, 3), np.uint8)
+BLACK, CLEAR = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
 
 
 def arrays(change=0.0, **options):
@@ -422,7 +422,8 @@ def arrays(change=0.0, **options):
         ("a.safetensors", arrays(), arrays(b=np.ones(1)), np.inf, "arrays ['b'] are in one only"),
         ("a.safetensors", arrays(), b"cut", np.inf, "not readable: "),
         ("a.npz", arrays(), arrays(0.04), 0.01, "a[1, 1]"),
-        ("a.png", BLACK, BLACK + np.uint8(51), 0.2, "[0, 0, 0]: 51, was 0"),
+        ("a.png", BLACK, BLACK + np.uint8(51), 0.15, "[0, 0, 0]: 51, was 0"),  # opaque as before
+        ("a.png", np.dstack([BLACK, CLEAR]), np.dstack([BLACK, CLEAR + 51]), 0.05, "[0, 0, 3]: 51"),
         ("a.npy", BLACK, BLACK + np.uint8(51), 0.2, "[0, 0, 0]: 51, was 0"),
         ("a.npy", BLACK, BLACK[1:], np.inf, ": uint8 (3, 4, 3), was uint8 (4, 4, 3)"),
     ],

@@ -9,7 +9,8 @@ recorded checksums. An interrupted rerun resumes with the same command.
 Each file gets a verdict: same bytes; within tolerance (config.yaml: rerun.tolerances); differs,
 with the first difference; or not compared, where its bytes differ and the recorded file is missing.
 All are in FOLDER/LEVEL/verdicts.csv. The exit code is 0 if no file differs and the given results
-were compared.
+were compared. On another processor rounding differs, and training amplifies that: compare --from
+weights there.
 """
 
 import argparse
@@ -78,7 +79,11 @@ def say_plan(jobs, sandbox):
     here = machine_of({"cpu": provenance.cpu(), "gpus": provenance.gpus(lambda _: None)})
     print(f"recorded on: {'; '.join(sorted(recorded))}")
     if recorded != {here}:
-        print(f"this machine differs, {here}: bits may differ, so files are compared by tolerance")
+        print(
+            f"this machine differs, {here}: bits may differ, so files are compared by tolerance;\n"
+            "training amplifies such differences, so that nets trained here may be others: --from "
+            "weights starts from the recorded ones"
+        )
 
 
 def machine_of(machine):

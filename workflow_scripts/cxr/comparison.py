@@ -84,7 +84,7 @@ def _keras_arrays(path, python):
 
 
 def _pixels(file):
-    return np.asarray(Image.open(file).convert("RGB"))
+    return np.asarray(Image.open(file).convert("RGBA"))
 
 
 def _of_arrays(before, after, kind):
