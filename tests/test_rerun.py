@@ -281,7 +281,7 @@ def test_only_steps_of_the_workflow_run(flow):
             [sys.executable, "-c", "open('forged', 'w')", "../flow/workflow_scripts/evaluate.py"],
             "more",
         ),
-        ([sys.executable, "/tmp/evil/evaluate.py"], "no step of"),
+        ([sys.executable, "/elsewhere/evaluate.py"], "no step of"),
         ([sys.executable, "../evil/workflow_scripts/evil.py"], "no step of"),
     ):
         place.write_text(json.dumps(sidecar | {"command": words}))
