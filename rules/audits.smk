@@ -120,7 +120,7 @@ rule audit:
     wildcard_constraints:
         audit=one_of(AUDITS.keys() - AUDITS_WITH_NETS - {"duplicates", "pretraining"}),
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("audit_{audit}"),
         options=lambda wildcards: options(
@@ -183,7 +183,7 @@ rule collect_audits:
     log:
         "results/logs/audits/audits.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("collect_audits"),
         options=options({"strict": config["audits"]["strict"]}),
@@ -213,7 +213,7 @@ rule write_checklists:
     log:
         "results/logs/audits/checklists.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("write_checklists"),
         checklists=digest_of([CHECKLISTS]),

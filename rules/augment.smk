@@ -14,7 +14,7 @@ rule find_words:
     benchmark:
         "results/benchmarks/data/{covid19}/found_words.csv.tsv"
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     threads: 2
     params:
         **step("find_words"),
@@ -47,7 +47,7 @@ rule prepare_covid19:
     log:
         "results/logs/data/{covid19}/train.npy.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         mem_mb=growing(4000),
     params:
@@ -84,7 +84,7 @@ rule plot_words:
     log:
         "results/logs/figures/words.jpg.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("plot_words"),
     message:
@@ -111,7 +111,7 @@ rule augment:
         covid19="covid19",
     cache: CACHE
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         mem_mb=growing(4000),
     params:
@@ -140,7 +140,7 @@ rule plot_variants:
     log:
         "results/logs/figures/variants.jpg.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("plot_variants"),
     message:

@@ -11,7 +11,7 @@ rule split_patients:
     log:
         "results/logs/data/chestxray14/split.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("split_patients"),
         options=options(
@@ -43,7 +43,7 @@ rule prepare_chestxray14:
         "results/logs/data/chestxray14/arrays/{archive}.npy.log",
     cache: CACHE
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         mem_mb=growing(2000),
     params:

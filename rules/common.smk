@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import sys
+import time
 from pathlib import Path
 
 from snakemake import __version__ as snakemake_version
@@ -59,14 +60,19 @@ CONDA = "conda" in {
 }
 
 
+# PyTorch's environment, by what it is built for.
+TORCH = "torch_cuda12" if config.get("pytorch") == "cuda12" else "torch"
+CONDA_TORCH = f"../envs/{TORCH}.yaml"
+
+
 def pins(name):
     """Path of an environment's file of pins."""
-    return HERE / "envs" / f"{name}.txt"
+    return HERE / "envs" / f"{TORCH if name == 'torch' else name}.txt"
 
 
 def environment_path(name):
     digest = hashlib.sha256(pins(name).read_bytes()).hexdigest()
-    return HERE / ".venvs" / f"{name}-{digest[:12]}"
+    return HERE / ".venvs" / f"{pins(name).stem}-{digest[:12]}"
 
 
 def environment(name):

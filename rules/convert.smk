@@ -15,7 +15,7 @@ rule export_onnx:
         "results/logs/{net}/model.onnx.log",
     priority: 10
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         mem_mb=growing(8000),
     params:
@@ -79,7 +79,7 @@ rule publish_net:
     log:
         "results/logs/{net}/model.safetensors.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("publish_net"),
     message:
@@ -102,7 +102,7 @@ rule write_model_card:
     log:
         "results/logs/{net}/model_card.md.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("write_model_card"),
         options=lambda wildcards: options(

@@ -11,7 +11,7 @@ rule inspect_covid19:
     log:
         "results/logs/data/covid19/manifest.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     threads: 2
     params:
         **step("inspect_covid19"),
@@ -42,7 +42,7 @@ rule measure_class_leaks:
     log:
         "results/logs/data/covid19/class_leaks.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("measure_class_leaks"),
     message:
@@ -63,7 +63,7 @@ rule match_originals:
     log:
         "results/logs/data/covid19/originals.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     threads: 2
     params:
         **step("match_originals"),
@@ -92,7 +92,7 @@ rule match_metadata:
     log:
         "results/logs/data/covid19/metadata.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("match_metadata"),
         options=lambda wildcards, input: options(
@@ -123,7 +123,7 @@ rule propose_lateral_views:
     log:
         "results/logs/data/covid19/lateral_views_proposed.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("propose_lateral_views"),
     message:
@@ -144,7 +144,7 @@ rule find_duplicates:
     log:
         "results/logs/data/covid19/duplicates.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("find_duplicates"),
         options=options(config["covid19"]["duplicates"]),
@@ -167,7 +167,7 @@ rule split_covid19:
     log:
         "results/logs/data/{covid19}/split.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("split_covid19"),
         options=covid19_split_settings,
@@ -196,7 +196,7 @@ rule plot_duplicates:
     log:
         "results/logs/figures/duplicates.jpg.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("plot_duplicates"),
     message:

@@ -12,11 +12,14 @@ rule draw_phantoms:
     input:
         env=environment("torch"),
     output:
-        [directory(path) if is_folder(path) else path for path in phantoms(config)],
+        drawn=[
+            directory(path) if is_folder(path) else path for path in phantoms(config)
+        ],
+        sums=sums_of(path for path in phantoms(config) if is_folder(path)),
     log:
         "results/logs/draw_phantoms.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("draw_phantoms"),
         options=options(config.get("phantoms", {}) | {"seed": config["seed"]}),
@@ -25,7 +28,7 @@ rule draw_phantoms:
     shell:
         "{params.run} --chestxray14 phantoms/chestxray14"
         " --covid19 phantoms/covid19 --lists phantoms {params.options}"
-        " --outputs {output} &> {log}"
+        " --outputs {output.drawn} &> {log}"
 
 
 rule download:
@@ -42,7 +45,7 @@ rule download:
         source=one_of(names_of_sources(local=False)),
     cache: CACHE
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("download"),
         source=source_options,
@@ -64,16 +67,8 @@ use rule download as link_local with:
 
 rule download_covid19:
     input:
-        # A folder has no sum, and the age of the user's own means nothing.
-        local=[
-            (
-                source["local"]
-                if is_phantom(source["local"])
-                else ancient(source["local"])
-            )
-            for source in config["sources"]["covid19"]
-            if "local" in source
-        ],
+        local=ancient(local_covid19()),
+        sum=sums_of(path for path in local_covid19() if is_phantom(path)),
         env=environment("torch"),
     output:
         folder=directory(COVID19_IMAGES),
@@ -81,7 +76,7 @@ rule download_covid19:
     log:
         "results/logs/downloads/covid19.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("download_covid19"),
         source=options(

@@ -25,7 +25,7 @@ rule make_environment:
         # One that is there is no job: from an ancient input that is to be made again, Snakemake
         # 9.27 doesn't go on to the jobs behind it, even if their outputs are missing.
         environment=one_of(
-            name
+            pins(name).stem
             for name in ("torch", "keras")
             if not (environment_path(name) / ".complete").exists()
         ),
@@ -33,12 +33,17 @@ rule make_environment:
         uv=f"{shlex.quote(sys.executable)} -E -s -m uv",  # of the environment that Snakemake runs in
         pins=lambda wildcards: pins(wildcards.environment),
         folder=subpath(output[0], parent=True),
+        advice=(
+            "error: steps need Python 3.11; uv found none and could not fetch one. Run this where"
+            " there is internet, put python3.11 on PATH, or set UV_PYTHON_INSTALL_MIRROR"
+        ),
     message:
         "Creating the environment {wildcards.environment} from its pinned packages"
     run:
         shell(
             "({params.uv} venv --clear --python 3.11 {params.folder:q}"
-            " && {params.uv} pip install --compile-bytecode --require-hashes --no-deps"
+            " || {{ echo {params.advice:q}; exit 1; }};"
+            " {params.uv} pip install --compile-bytecode --require-hashes --no-deps"
             " --python {params.folder:q}/bin/python"
             " --requirement {params.pins:q}) &> {log:q}"
         )

@@ -22,7 +22,7 @@ rule predict:
     wildcard_constraints:
         net=ANY_NET,
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         gpu=1,
         mem_mb=growing(8000),
@@ -52,7 +52,7 @@ rule evaluate:
     wildcard_constraints:
         net=ANY_NET,
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("evaluate"),
         options=options({"seed": config["seed"]}),
@@ -79,7 +79,7 @@ rule evaluate_authors_nets:
     log:
         "results/logs/authors_nets/accuracies.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         gpu=1,
         mem_mb=growing(8000),
@@ -107,7 +107,7 @@ rule calibrate:
     log:
         "results/logs/{net}/calibration.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("calibrate"),
     message:

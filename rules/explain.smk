@@ -14,7 +14,7 @@ rule select_figure_images:
     log:
         "results/logs/data/covid19/figure_images.npy.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("select_figure_images"),
         options=options(
@@ -43,7 +43,7 @@ rule predict_figure_images:
     log:
         "results/logs/{net}/heatmaps/predictions.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("predict_figure_images"),
     message:
@@ -105,7 +105,7 @@ rule check_heatmaps:
     log:
         "results/logs/{net}/heatmaps/agreement.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         gpu=1,
         mem_mb=growing(8000),
@@ -141,7 +141,7 @@ rule plot_heatmaps:
     log:
         "results/logs/figures/figure{figure}.svg.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("plot_heatmaps"),
     message:

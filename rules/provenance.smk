@@ -18,7 +18,7 @@ rule write_crate:
     log:
         "results/logs/ro-crate-metadata.json.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("write_crate", record=False),
         code=code("write_crate"),

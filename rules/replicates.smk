@@ -66,7 +66,7 @@ rule collect_replicates:
     log:
         "results/logs/replicates/replicates.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("collect_replicates", inputs=replicate_files_in_shell("predictions.csv")),
         folder=subpath(output.summary, parent=True),

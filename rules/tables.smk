@@ -21,7 +21,7 @@ rule count_images:
     log:
         "results/logs/data/counts.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("count_images"),
         paper=as_json(config["paper"]["counts"]),
@@ -69,7 +69,7 @@ rule write_tables:
     log:
         "results/logs/tables/summary.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("write_tables"),
         nets=options(
@@ -110,7 +110,7 @@ rule plot_accuracies:
     log:
         "results/logs/figures/figure1.svg.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("plot_accuracies"),
         predictions=options({"predictions": by_net("predictions.csv")}),
@@ -144,7 +144,7 @@ rule compare_nets:
     log:
         "results/logs/tables/comparisons.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("compare_nets"),
         predictions=options({"predictions": by_net("predictions.csv")}),
@@ -176,7 +176,7 @@ rule compare_published:
     log:
         "results/logs/tables/published.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("compare_published"),
         options=options(

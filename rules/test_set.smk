@@ -18,7 +18,7 @@ rule explain_test_set:
     benchmark:
         "results/benchmarks/{net}/heatmaps/test_set.npz.tsv"
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         gpu=1,
         mem_mb=growing(8000),
@@ -52,7 +52,7 @@ rule randomise_weights:
     log:
         "results/logs/{net}/heatmaps/randomised.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         gpu=1,
         mem_mb=growing(8000),
@@ -86,7 +86,7 @@ rule write_gallery:
     log:
         "results/logs/{net}/gallery.html.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("write_gallery"),
         methods=pytorch_methods(),
@@ -130,7 +130,7 @@ rule measure_word:
     log:
         "results/logs/tables/word.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         gpu=1,
         mem_mb=growing(8000),

@@ -85,7 +85,7 @@ def refusal(capfd):
         devices.select_device()
     out, err = capfd.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("error: ")
-    assert 'CUDA_VISIBLE_DEVICES="" asks for the CPU' in err and "make lock" in err
+    assert 'CUDA_VISIBLE_DEVICES="" asks for the CPU' in err and "pytorch: cuda12" in err
     return err
 
 

@@ -26,7 +26,8 @@ GIVEN_BY = ("CUDA_VISIBLE_DEVICES", "SLURM_STEP_GPUS", "SLURM_JOB_GPUS")
 NO_GPUS = ("", "-1", "NoDevFiles")
 GPU_IS_LOST, VERSION_MISMATCH = 15, 18  # exit codes of nvidia-smi where a driver is broken
 WAY_OUT = (
-    "Update the driver, or put a torch build that fits into envs/torch.in and run `make lock`; "
+    "Set `pytorch: cuda12` in the configuration (drivers from 525, compute capability 5.0 to 9.0) "
+    "or cuda13 (drivers from 580, from 7.5), or update the driver; "
     'CUDA_VISIBLE_DEVICES="" asks for the CPU'
 )
 SHARE_LESS = "let fewer nets share the GPU (--resources gpu=1), take a larger one"
@@ -139,7 +140,7 @@ def _expect_no_gpu():
         for variable in GIVEN_BY
         if not _is_none(os.environ.get(variable, ""))
     ]
-    if not given and not (_driver_s_gpus() or _broken_driver()):
+    if not given and not (driver_s_gpus() or _broken_driver()):
         return
     try:
         torch.cuda.init()
@@ -162,7 +163,7 @@ def _try_kernel(device):
 
 def _cannot_use(what):
     """The InputError, in one line: what was found, and what to do."""
-    found = _driver_s_gpus()
+    found = driver_s_gpus()
     driver = "; ".join(sorted(set(found))) or _broken_driver() or "no GPU"
     cuda = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     built = " ".join([cuda, *torch.cuda.get_arch_list()])
@@ -171,7 +172,7 @@ def _cannot_use(what):
     )
 
 
-def _driver_s_gpus():
+def driver_s_gpus():
     """`NAME, driver VERSION` of each GPU that nvidia-smi lists."""
     _, said = _nvidia_smi()
     rows = re.findall(r"^(.+), (\d[\d.]+)$", said, re.MULTILINE)
