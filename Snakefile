@@ -50,6 +50,8 @@ include: "rules/test_set.smk"
 include: "rules/audits.smk"
 include: "rules/tables.smk"
 include: "rules/replicates.smk"
+include: "rules/estimates.smk"
+include: "rules/preflight.smk"
 
 
 # Steps that need no GPU, less than 1 GB and less than a minute of CPU at the full size run where

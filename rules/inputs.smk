@@ -35,6 +35,13 @@ def names_of_sources(local):
     ]
 
 
+def local_covid19():
+    """Local path of the COVID-19 database, if it has one; the age of a folder means nothing."""
+    return [
+        source["local"] for source in config["sources"]["covid19"] if "local" in source
+    ]
+
+
 def source_options(wildcards):
     """Where a source comes from and its sums, as options of download.py."""
     source = source_of(wildcards.dataset, wildcards.source)

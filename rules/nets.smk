@@ -4,6 +4,8 @@ CLASSES = ["normal", "viral_pneumonia", "covid19"]
 COVID19 = "results/data/covid19"
 # A folder of links to the images; the CSV beside it has the sum of each, as content decides here, too.
 COVID19_IMAGES = "results/downloads/covid19"
+# Minutes that a training asks for; it resumes at every attempt.
+TRAINING_RUNTIME = {"pretrain_phase": 1440, "train_phase": 720}
 N_PHASES = max(
     len(net["phases"])
     for net in [

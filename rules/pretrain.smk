@@ -13,7 +13,7 @@ rule build_pretrained:
     cache: CACHE
     priority: 20
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         mem_mb=growing(4000),
     params:
@@ -43,12 +43,12 @@ rule pretrain_phase:
     cache: CACHE
     priority: 20
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     threads: 1  # nets train side by side; more threads for one: --set-threads pretrain_phase=8
     resources:
         gpu=1,
         mem_mb=growing(12000),
-        runtime=1440,  # it resumes at every attempt
+        runtime=TRAINING_RUNTIME["pretrain_phase"],
     params:
         **step("train_phase", resumes=True),
         settings=phase_settings,
@@ -78,7 +78,7 @@ rule publish_pretrained:
     cache: CACHE
     priority: 20
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("publish_pretrained"),
     message:
@@ -106,7 +106,7 @@ rule load_chexnet:
     cache: CACHE
     priority: 20
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("load_chexnet"),
         settings=lambda wildcards: options(
@@ -140,7 +140,7 @@ rule evaluate_findings:
     log:
         "results/logs/pretrained/{name}/auroc.csv.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         gpu=1,
         mem_mb=growing(8000),

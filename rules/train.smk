@@ -12,7 +12,7 @@ rule build_net:
         "results/logs/{net}/initial.safetensors.log",
     priority: 20
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     resources:
         mem_mb=growing(4000),
     params:
@@ -44,12 +44,12 @@ rule train_phase:
         "results/benchmarks/{net}/phase{phase}/checkpoint.safetensors.tsv"
     priority: 20  # the long chains first
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     threads: 1  # nets train side by side; more threads for one: --set-threads train_phase=8
     resources:
         gpu=1,
         mem_mb=growing(8000),
-        runtime=720,  # it resumes at every attempt
+        runtime=TRAINING_RUNTIME["train_phase"],
     params:
         **step("train_phase", resumes=True),
         settings=phase_settings,
@@ -76,7 +76,7 @@ rule plot_training:
     log:
         "results/logs/figures/training_{trained}.svg.log",
     conda:
-        "../envs/torch.yaml"
+        CONDA_TORCH
     params:
         **step("plot_training"),
     message:
