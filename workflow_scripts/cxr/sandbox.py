@@ -13,7 +13,7 @@ from cxr.chains import THREADS, environment_of, home_of, makers, name_of, source
 from cxr.checksums import file_sum, sha256_of
 from cxr.cli import InputError
 from cxr.code import code_digest
-from cxr.provenance import CODE, read_sidecar, sidecar_of, step_of
+from cxr.provenance import read_sidecar, sidecar_of, step_of
 
 RECORD = Path(__file__).resolve().parent.parent / "record.py"
 # Of the workflow's folder, what a job must not find in the folder that it runs in.
@@ -144,10 +144,12 @@ class Sandbox:
         return True
 
     def _is_code(self, target):
-        codes = {self.workflow, *self.code.values()}
-        inside = [target.resolve().relative_to(code) for code in codes
-                  if target.resolve().is_relative_to(code)]  # fmt: skip
-        return any(path.parts[0] in (*CODE, "report", "code") for path in inside)
+        """Whether a file is a page or script of the workflow, and no list of the user's beside."""
+        return any(
+            target.resolve().is_relative_to(code / folder)
+            for code in {self.workflow, *self.code.values()}
+            for folder in ("report", "workflow_scripts")
+        )
 
     def _link_code(self, job):
         """Make the workflow's folder, as a job's command names it, that of the job's code."""
