@@ -177,6 +177,24 @@ def test_recorded_files_that_are_gone(flow, capsys, monkeypatch):
     assert rerun(flow), "sums are enough where bytes are the same"
 
 
+def test_files_in_folders_are_compared_one_by_one(flow, capsys, monkeypatch):
+    script = flow / "workflow_scripts/augment.py"
+    script.write_text(
+        "import os, sys; os.mkdir(sys.argv[1]); open(f'{sys.argv[1]}/same', 'w').write('1')\n"
+        "open(f'{sys.argv[1]}/other', 'w').write(os.environ.get('OTHER', '1'))"
+    )
+    command = [sys.executable, "../flow/workflow_scripts/augment.py", "results/folder"]
+    assert record([command[1]], ["results/folder"], [], command) == 0
+    monkeypatch.setenv("OTHER", "2")
+    assert not rerun(flow, "results/folder")
+    out = capsys.readouterr().out
+    assert "differs           results/folder/other  1 of 0.02 allowed" in out
+    assert "1 of 2 files have the same bytes" in out
+    shutil.rmtree("results/folder")
+    assert not rerun(flow, "results/folder")
+    assert "not compared      results/folder  (other bytes" in capsys.readouterr().out
+
+
 def test_missing_and_changed_sources(flow):
     Path("local/source.csv").write_text("2.0\n")
     with pytest.raises(

@@ -103,7 +103,8 @@ def compare(jobs, sandbox, tolerances):
         for output, digest in job["outputs"].items():
             same = digest is not None and made[output] == digest
             kept = not same and Path(output).exists() and sha256_of(output) == digest
-            for path in names_in(output, sandbox.root / output, kept):
+            made_here = sandbox.root / output
+            for path in names_in(output, made_here, kept) if same or kept else [output]:
                 kind = kind_of(path)
                 row = {"output": output, "file": path, "kind": kind, "verdict": SAME}
                 row |= {"difference": 0.0, "tolerance": tolerances[kind], "first": ""}
@@ -115,7 +116,7 @@ def compare(jobs, sandbox, tolerances):
 
 
 def names_in(output, made, kept):
-    """The files of an output, recorded or made again, as paths: of a folder, those in it."""
+    """Paths of an output's files, recorded (if kept) or reproduced; of a folder, those in it."""
     if not made.is_dir():
         return [output]
     folders = [made, output] if kept else [made]
@@ -132,10 +133,10 @@ def look_closer(path, made, row, kept, python):
     """Verdict on a file whose bytes, or whose folder's, differ from the recorded ones."""
     if not kept:
         first = "other bytes; the recorded file is not here, or has changed"
-        return {"verdict": OTHER, "difference": None, "first": first}
+        return {"verdict": OTHER, "difference": float("nan"), "first": first}
     if not path.exists() or not made.exists():
         first = "was not made again" if path.exists() else "was not there"
-        return {"verdict": DIFFERS, "difference": None, "first": first}
+        return {"verdict": DIFFERS, "difference": float("nan"), "first": first}
     if sha256_of(path) == sha256_of(made):
         return {}
     size, first = difference(path, made, row["kind"], python)
