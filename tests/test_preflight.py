@@ -127,7 +127,7 @@ def test_what_is_too_little_is_named(machine, tmp_path):
     path = tmp_path / "machine.json"
     path.write_text(json.dumps(checked))
     text, table = written(path, tmp_path, TRAINING | {"runtime": 30}, need_gb=1e9)
-    assert "train_phase: {runtime: 90}" in table.problem["netA, phase 1"]
+    assert table.problem["train_phase"] == "put under set-resources: train_phase: {runtime: 90}"
     assert table.problem["free space"] == "too little"
     assert table.problem["repeated: same bits"] == "results can't be trusted here"
     assert text.index("results can't be trusted here") < text.index("## What")

@@ -64,18 +64,27 @@ def speed_rows(checked, trainings):
         fastest[name] = net.get("graph", net["eager"])  # of those that the paper's fp32 allows
     for n, rate in checked["shared"].items():
         yield "speed", f"{n} processes on the GPU", f"{rate:g} images/s in all", ""
-    total = 0
+    total, longest = 0, {}
     for training in trainings:
         rate = fastest[f"{training['architecture']}, batches of {training['batch_size']}"]
         hours = passes(training) / rate / 3600
         total += hours
-        problem, asked = "", training["runtime"] / 60
-        if hours > asked:
-            minutes = int(1.5 * hours * 60)
-            problem = f"more than a job may take: {training['rule']}: {{runtime: {minutes}}}"
-        takes = f"{hours:.2g} h for {training['train']:,} images; its rule asks for {asked:g} h"
-        yield "speed", training["name"], takes, problem
-    yield "speed", "all trainings, one after another", f"{total:.2g} h", ""
+        longest[training["rule"]] = max(hours, longest.get(training["rule"], 0))
+        takes = f"{readable(hours)} h for {training['train']:,} images"
+        yield "speed", training["name"], takes, ""
+    yield "speed", "all trainings, one after another", f"{readable(total)} h", ""
+    asked = {training["rule"]: training["runtime"] / 60 for training in trainings}
+    for rule, hours in longest.items():
+        found = (
+            f"asks for {readable(asked[rule])} h; the longest training takes {readable(hours)} h"
+        )
+        advice = f"put under set-resources: {rule}: {{runtime: {int(1.5 * hours * 60)}}}"
+        yield "speed", rule, found, advice if hours > asked[rule] else ""
+
+
+def readable(hours):
+    """A number of hours: two digits, or more where it is large."""
+    return f"{hours:,.0f}" if hours >= 10 else f"{hours:.2g}"
 
 
 def passes(training):
@@ -89,12 +98,15 @@ def as_markdown(table):
     """The parts with their rows; problems first."""
     problems = table[table.problem != ""]
     lines = ["# Preflight", ""]
-    lines += [f"- **{row.what}**: {row.found}: {row.problem}" for row in problems.itertuples()]
+    lines += [
+        f"- **{row.what}**: {'; '.join(filter(None, (row.found, row.problem)))}"
+        for row in problems.itertuples()
+    ]
     lines += [] if len(problems) else ["No problem was found."]
     for part, title in PART.items():
         lines += ["", f"## {title}", "", "| what | found |", "| --- | --- |"]
         rows = table[table.part == part].itertuples()
-        lines += [f"| {row.what} | {row.found} |" for row in rows]
+        lines += [f"| {row.what} | {row.found or row.problem} |" for row in rows]
     return "\n".join(lines) + "\n"
 
 
