@@ -77,7 +77,7 @@ rule write_gallery:
         predictions="results/{net}/predictions.csv",
         edited="results/data/covid19/test_edited.csv",
         unedited="results/data/covid19/test_unedited.csv",
-        pictures="results/{net}/gallery",
+        pictures=ancient("results/{net}/gallery"),  # the page has their names only
         page=ancient(str(REPORT / "gallery.html")),
         style=ancient(str(REPORT / "style.css")),
         env=environment("torch"),

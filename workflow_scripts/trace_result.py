@@ -110,10 +110,9 @@ def commands_of(job, number, total):
     for path in job["outputs"]:
         file = Path(path.removesuffix(".sha256"))
         if path.endswith(".sha256") and str(file) in job["outputs"]:
-            name = shlex.quote(file.name)
-            lines.append(
-                f"(cd -- {shlex.quote(str(file.parent))}; sha256sum -- {name} > {name}.sha256)"
-            )
+            name, folder = shlex.quote(file.name), shlex.quote(str(file.parent))
+            # That of a folder is only for Snakemake.
+            lines.append(f"(cd -- {folder}; [ -d {name} ] || sha256sum -- {name} > {name}.sha256)")
     return "\n".join(lines) + "\n"
 
 
