@@ -43,7 +43,7 @@ def test_sidecar_says_from_what_by_what_and_where(chain):
     assert record["machine"]["host"] == os.uname().nodename
     assert record["packages"]["python"] == ".".join(map(str, sys.version_info[:3]))
     assert record["packages"]["pytest"] == pytest.__version__
-    assert record["peak_memory_mb"] > 1 and record["seconds"] > 0
+    assert record["peak_memory_mb"] > 1 and record["seconds"] > 0 and record["cpu_seconds"] > 0
 
 
 def test_sums_that_are_outputs_are_written(chain):

@@ -110,7 +110,7 @@ def record(inputs, outputs, temporary, command, code=None, then_remove=()):
     if failed := step.wait():
         return failed
     seconds = round(time.monotonic() - start, 3)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss // 1024
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
     listed = write_sums(outputs)  # outputs of the step like others: without them, it has failed
     rest = {path: partial(sha256_of, path) for path in outputs if path not in listed}
     made = Answers(rest, warn)
@@ -124,7 +124,8 @@ def record(inputs, outputs, temporary, command, code=None, then_remove=()):
         "temporary": temporary,
         "started": started,
         "seconds": seconds,
-        "peak_memory_mb": peak,
+        "cpu_seconds": round(used.ru_utime + used.ru_stime, 3),
+        "peak_memory_mb": used.ru_maxrss // 1024,
         "slurm_job_id": os.environ.get("SLURM_JOB_ID"),
         "threads": os.environ.get("OMP_NUM_THREADS"),
         "packages": found.pop("packages"),

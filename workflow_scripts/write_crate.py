@@ -3,8 +3,8 @@
 Start it in the folder that holds results/, which becomes the crate: results/ro-crate-metadata.json
 (https://w3id.org/ro/wfrun/provenance) names the workflow and each job with its step, inputs and
 outputs, and their sha256. Also writes jobs.csv: a row per job (output, step, started, seconds,
-peak_memory_mb, host, gpu, slurm_job_id, commit, changed), and copies of the Snakefile and of the
-configuration with all overlays applied.
+cpu_seconds, peak_memory_mb, host, gpu, slurm_job_id, commit, changed), and copies of the Snakefile
+and of the configuration with all overlays applied.
 """
 
 import json
@@ -76,6 +76,7 @@ def row_of(sidecar):
         "step": Path(step_of(sidecar)).stem,
         "started": sidecar["started"],
         "seconds": sidecar["seconds"],
+        "cpu_seconds": sidecar.get("cpu_seconds"),
         "peak_memory_mb": sidecar.get("peak_memory_mb"),
         "host": machine.get("host"),
         "gpu": ", ".join(str(gpu.get("name")) for gpu in machine.get("gpus") or []),

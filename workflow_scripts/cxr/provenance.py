@@ -3,8 +3,8 @@
 A sidecar is named for its job's first output: results/netC/metrics.csv has
 results/provenance/jobs/netC/metrics.csv.json. It holds command, code (commit, and whether files
 differed from it), inputs and outputs with their sha256, which of these are temporary, packages,
-machine, slurm_job_id, threads, started, seconds, peak_memory_mb and warnings. What couldn't be
-found out is null, and a warning says why.
+machine, slurm_job_id, threads, started, seconds, cpu_seconds, peak_memory_mb and warnings. What
+couldn't be found out is null, and a warning says why.
 """
 
 import importlib.metadata
