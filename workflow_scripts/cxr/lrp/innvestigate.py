@@ -18,6 +18,8 @@ import multiprocessing
 import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from unittest.mock import patch
 
 import numpy as np
 
@@ -34,6 +36,7 @@ from innvestigate.backend import gradients, safe_divide
 from innvestigate.backend.graph import ReverseMappingBase
 from keras.src.engine import base_layer_utils
 from tensorflow import keras
+from tensorflow.python.ops import gradients_util
 
 from cxr.cli import progress
 from cxr.data.images import normalise
@@ -72,18 +75,17 @@ def relevance_maps(model, pixels, outputs, methods, threads=1):
 def _relevance_maps(model, pixels, outputs, method):
     warnings.filterwarnings("ignore", module="innvestigate|keras")
     tf.compat.v1.disable_eager_execution()
-    # Without it, Keras runs a session for each constant of the reversed graph: minutes to hours.
-    base_layer_utils._UNSAFE_GRAPH_OP_LAYER_CREATION = True
+    keras.backend.set_learning_phase(0)  # or each batch norm has a branch for training, too
     tf.compat.v1.keras.backend.set_session(tf.compat.v1.Session(config=session_settings()))
     net, _ = load_net(model)
-    analyzer = build_analyzer(net, method)
+    explain = explainer(net, method)
     relevance = np.empty(pixels.shape, dtype=np.float32)
     logits = np.empty(len(pixels), dtype=np.float32)
     # One image at a time, so that no map depends on the others.
     for place, output in enumerate(progress(outputs, method)):
-        image = normalise(pixels[place : place + 1])
-        relevance[place] = analyzer.analyze(image, neuron_selection=[output])[0].sum(axis=-1)
-        logits[place] = net.predict_on_batch(image)[0, output]
+        chosen = np.array([[0, output]], dtype=np.int32)
+        found, of_net = explain([normalise(pixels[place : place + 1]), chosen])
+        relevance[place], logits[place] = found[0].sum(axis=-1), of_net[0, output]
     return relevance, logits
 
 
@@ -94,6 +96,50 @@ def session_settings():
     )
     settings.graph_options.rewrite_options.disable_meta_optimizer = True
     return settings
+
+
+def explainer(net, method):
+    """A function of [one image, [[0, output]]]: [its relevance, the net's logits].
+
+    iNNvestigate's own `analyze` first makes a Keras model of the reversed graph, in which each of
+    its thousands of operations is a layer; for a DenseNet that takes longer than all the rest.
+    """
+    analyzer = build_analyzer(net, method)
+    prepared, chosen, stop_at = analyzer._prepare_model(net)
+    with few_steps():
+        (relevance,) = analyzer._create_analysis(prepared, stop_analysis_at_tensors=stop_at)
+    return keras.backend.function([*net.inputs, *chosen], [relevance, net.output])
+
+
+@contextmanager
+def few_steps():
+    """Keep Keras and TensorFlow from work that a reversed graph doesn't need.
+
+    Keras makes a layer of each operation; and tf.gradients, called for each layer, looks for what
+    lies between its arguments from xs forward, through the whole graph behind them.
+    """
+    pending_count, consumers = gradients_util._PendingCount, gradients_util._Consumers
+
+    def pending_count_backward(to_ops, from_ops, colocate, functions, xs):
+        above, left = set(), list(to_ops)
+        while left:
+            op = left.pop()
+            if op not in above:
+                above.add(op)
+                if op not in from_ops:
+                    left += (tensor.op for tensor in gradients_util._NonEagerInputs(op, xs))
+
+        def consumers_above(*arguments):
+            return [op for op in consumers(*arguments) if op in above]
+
+        with patch.object(gradients_util, "_Consumers", consumers_above):
+            return pending_count(to_ops, from_ops, colocate, functions, xs)
+
+    with (
+        patch.object(base_layer_utils, "needs_keras_history", lambda *_, **__: False),
+        patch.object(gradients_util, "_PendingCount", pending_count_backward),
+    ):
+        yield
 
 
 def build_analyzer(net, method):
