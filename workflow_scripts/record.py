@@ -24,7 +24,7 @@ from functools import partial
 from pathlib import Path
 
 from cxr import provenance
-from cxr.checksums import sha256_of
+from cxr.checksums import known_sha256_of, sha256_of
 from cxr.cli import user_errors
 from cxr.files import write_file
 from cxr.provenance import now, sidecar_of, state_of
@@ -106,7 +106,7 @@ def record(inputs, outputs, temporary, command, code=None, then_remove=()):
     step = Step(command)
     states = Answers({path: partial(state_of, path) for path in inputs}, lambda _: None)
     facts = Answers(questions(warn), warn)
-    sums = Answers({path: partial(sha256_of, path) for path in inputs}, warn)
+    sums = Answers({path: partial(known_sha256_of, path) for path in inputs}, warn)
     if failed := step.wait():
         return failed
     seconds = round(time.monotonic() - start, 3)
