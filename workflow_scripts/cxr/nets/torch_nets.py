@@ -109,7 +109,8 @@ def load_net(path):
     """
     description = read_description(path)
     try:
-        net = create(description["architecture"], len(description["outputs"]))
+        with torch.device("meta"):  # no random weights that the stored ones would replace
+            net = create(description["architecture"], len(description["outputs"]))
     except NetError as error:
         raise NetError(f"{path}: {error}") from error
     with damage_named(path), safe_open(path, framework="pt") as file:
@@ -170,8 +171,11 @@ def load_strictly(net, state, path):
                 f"{path}: {name} holds values that are no finite numbers; the file is damaged, or "
                 "its training failed"
             )
+    state = {
+        name: tensor.to(types.get(name, tensor.dtype), copy=True) for name, tensor in state.items()
+    }
     try:
-        net.load_state_dict(state, strict=True)
+        net.load_state_dict(state, strict=True, assign=True)
     except RuntimeError as error:
         raise NetError(f"{path}: {' '.join(str(error).split())[:300]}") from error
 
@@ -243,7 +247,8 @@ def rename_dotted(state):
 
 def load_imagenet(path, architecture):
     """torchvision's ImageNet weights (1000 outputs) from the .pth file at path."""
-    net = create(architecture, 1000)
+    with torch.device("meta"):
+        net = create(architecture, 1000)
     state = load_pickled(path, weights_only=True)
     check_named_sum(path)
     check_state(state, path)
