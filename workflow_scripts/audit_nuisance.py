@@ -12,7 +12,8 @@ import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import add_image_set, open_images
-from cxr.evaluation.audits import add_outputs, linear_model, lungs, plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
+from cxr.evaluation.linear import linear_model
 from cxr.evaluation.metrics import proportion_interval
 from sklearn.metrics import recall_score
 

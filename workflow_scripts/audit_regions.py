@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class
-from cxr.evaluation.audits import add_outputs, linear_model, lungs, plot_intervals, save_audit
+from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
+from cxr.evaluation.linear import linear_model
 from cxr.evaluation.metrics import proportion_interval
 from cxr.nets.devices import select_device
 from cxr.nets.inputs import CachedFeatures

@@ -21,7 +21,6 @@ from cxr.nets.devices import memory_errors, select_device
 from cxr.nets.torch_nets import load_net, save_net
 from cxr.training.loop import Settings, fit
 from cxr.training.resume import ResumeFile, code_hash, hash_of
-from tensorboardX import SummaryWriter
 
 
 def train_phase(
@@ -32,9 +31,7 @@ def train_phase(
     train, val = open_train(description["outputs"]), open_val(description["outputs"])
     device = select_device(settings.precision)
     what = f"{checkpoint}: {settings.batch_size} images of {train.shape[0]} pixels a batch"
-    events = tensorboard and SummaryWriter(
-        str(tensorboard / "_".join(checkpoint.parts[-3:-1])), flush_secs=10
-    )
+    events = tensorboard and new_events(tensorboard / "_".join(checkpoint.parts[-3:-1]))
 
     def report(rows):
         write_table(history, pd.DataFrame(rows))
@@ -54,6 +51,12 @@ def train_phase(
         net.load_state_dict(best_state)
         save_net(checkpoint, net, description)
         write_table(history, pd.DataFrame(rows))
+
+
+def new_events(folder):
+    from tensorboardX import SummaryWriter  # for those who ask for it
+
+    return SummaryWriter(str(folder), flush_secs=10)
 
 
 def print_epoch(row):

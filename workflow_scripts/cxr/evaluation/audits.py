@@ -7,9 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from cxr.figures import save_figure
 from cxr.files import write_table
@@ -71,14 +68,6 @@ def plot_intervals(path, labels, values, lows, highs, xlabel, reference=None):
         axes.axvline(value, color="grey", lw=0.8, ls="--", label=name)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     save_figure(path, drawing)
-
-
-def linear_model(seed):
-    """Logistic regression of standardised features, classes weighted to count alike."""
-    return make_pipeline(
-        StandardScaler(),
-        LogisticRegression(C=0.1, max_iter=2000, class_weight="balanced", random_state=seed),
-    )
 
 
 def lungs(size):
