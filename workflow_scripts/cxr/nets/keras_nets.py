@@ -123,8 +123,9 @@ def load_net(path):
 
 def keras_logits(net, pixels, batch_size=16):
     """Logits of uint8 (n, size, size): float32 (n, outputs)."""
+    # Called, not by predict_on_batch: that first traces the net, for longer than it then computes.
     batches = [
-        net.predict_on_batch(normalise(np.array(pixels[start : start + batch_size])))
+        net(normalise(np.array(pixels[start : start + batch_size])), training=False).numpy()
         for start in progress(range(0, len(pixels), batch_size), "keras")
     ]
     return np.concatenate(batches)
