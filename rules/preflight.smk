@@ -9,7 +9,6 @@ localrules:
 
 FOLDER = "results/preflight"
 LOCK = f"{FOLDER}/lock"
-ON_CLUSTER = not workflow.local_exec  # jobs run elsewhere
 NOW = str(time.time())  # a parameter that is always new: preflight is about today
 
 
@@ -37,7 +36,7 @@ rule check_machine:
         nets=lambda wildcards: as_json(nets_by_speed()),
         settings=as_json(trust_settings()),
         size=config["image_size"],
-        hold=f"--hold {LOCK}" if ON_CLUSTER else "",
+        hold=options({"hold": LOCK}),
     message:
         "Checking the machine that nets are trained on"
     shell:
@@ -58,7 +57,8 @@ rule check_sources:
         **step("check_sources"),
         now=NOW,
         sources=as_json(all_sources()),
-        lock=f"--lock {LOCK}" if ON_CLUSTER else "",
+        # Where jobs run elsewhere; the executor isn't known yet when this file is read.
+        lock=lambda wildcards: options({"lock": None if workflow.local_exec else LOCK}),
     message:
         "Checking the sources"
     shell:

@@ -190,6 +190,16 @@ def contents(path):
     return path.read_bytes()
 
 
+def test_preflight_finds_that_locks_reach_jobs(healthy, tmp_path):
+    folder = copy_workflow(tmp_path / "repository")
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "preflight"]
+    command += ["--configfile", "tests/config.yaml"]
+    command += ["--slurm-init-seconds-before-status-checks", "5"]
+    subprocess.run(command, cwd=folder, env=healthy.environment, check=True)
+    found = {row["what"]: row["found"] for row in read(folder / "results/preflight.csv")}
+    assert found["lock"] == "seen" and found["SLURM"].startswith("slurm")
+
+
 # Faults
 
 
