@@ -217,9 +217,9 @@ class Sandbox:
         ]
 
     def python_of(self, job):
-        """Interpreter of a job's environment: of its code's pins, or that of TORCH_PYTHON."""
+        """Interpreter of a job's environment: of its code's pins, or what TORCH_PYTHON names."""
         name, code = environment_of(job), self.code[name_of(job)]
-        variable = f"{name.upper()}_PYTHON"
+        variable = f"{name.partition('_')[0].upper()}_PYTHON"  # torch_cuda12 is a torch, too
         if variable in os.environ:
             return str(Path(os.environ[variable]).absolute())
         pins = code / f"envs/{name}.txt"
