@@ -106,7 +106,9 @@ def written(machine, tmp_path, training=TRAINING, need_gb=0.0):
         tmp_path / "sources.csv", index=False
     )
     files = tmp_path / "preflight.md", tmp_path / "preflight.csv"
-    write_preflight(machine, tmp_path / "sources.csv", [training], need_gb, *files)
+    with pytest.MonkeyPatch.context() as patch:  # a SLURM that is installed here, but not running
+        patch.setattr("write_preflight.shutil.which", lambda _: None)
+        write_preflight(machine, tmp_path / "sources.csv", [training], need_gb, *files)
     return files[0].read_text(), pd.read_csv(files[1], keep_default_na=False).set_index("what")
 
 
