@@ -106,13 +106,13 @@ def explainer(net, method):
     """
     analyzer = build_analyzer(net, method)
     prepared, chosen, stop_at = analyzer._prepare_model(net)
-    with few_steps():
+    with lean_building():
         (relevance,) = analyzer._create_analysis(prepared, stop_analysis_at_tensors=stop_at)
     return keras.backend.function([*net.inputs, *chosen], [relevance, net.output])
 
 
 @contextmanager
-def few_steps():
+def lean_building():
     """Keep Keras and TensorFlow from work that a reversed graph doesn't need.
 
     Keras makes a layer of each operation; and tf.gradients, called for each layer, looks for what
