@@ -11,7 +11,14 @@ from check_heatmaps import check_heatmaps
 from cxr.cli import InputError
 from cxr.data.image_sets import open_by_class, open_images, save_images
 from cxr.lrp import pytorch
-from cxr.lrp.pytorch import METHODS, Explainer, relevance_maps
+from cxr.lrp.pytorch import (
+    METHODS,
+    Convolution,
+    Explainer,
+    ShippedBatchNorm,
+    parts_by_sign,
+    relevance_maps,
+)
 from cxr.nets.descriptions import NetError
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import check_differentiable, drop_idle_pooling, load_net
@@ -548,3 +555,18 @@ def test_weights_drawn_anew_change_the_maps(explained, tmp_path):
     assert set(table.image) == {"0.png", "1.png", "2.png"}
     assert table.rank_correlation.abs().max() < 1
     assert (tmp_path / "figure.svg").stat().st_size
+
+
+def test_relevance_however_large_is_lost_where_nothing_was_added():
+    """As shipped, relevance grows without limit from layer to layer."""
+    x, large = torch.zeros(1, 1, 4, 4, requires_grad=True), torch.full((1, 1, 4, 4), 1e30)
+    convolution = torch.nn.Conv2d(1, 1, 3, padding=1, bias=False)
+    norm = torch.nn.BatchNorm2d(1).eval()
+    norm.running_mean.fill_(1)  # so that no shift is added
+    for values in (
+        Convolution.apply(x, convolution, parts_by_sign(convolution, True)),
+        Convolution.apply(x, convolution, parts_by_sign(convolution, False)),
+        ShippedBatchNorm.apply(x, norm),
+    ):
+        (relevance,) = torch.autograd.grad(values, x, large)
+        assert torch.equal(relevance, torch.zeros_like(relevance))

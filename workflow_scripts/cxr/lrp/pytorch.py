@@ -35,7 +35,6 @@ from cxr.nets.torch_nets import check_differentiable
 
 METHODS = ("preset_a_flat", "preset_a_flat_conserving")
 BATCH = {"cpu": 8, "cuda": 32}  # images; 32 of DenseNet201 take 6 GiB in float32
-TINY = 1e-30  # below every z that counts: relevance / TINY is still a number
 
 
 def relevance_maps(net, pixels, outputs, methods, device, dtype=torch.float32):
@@ -196,7 +195,7 @@ def is_nonnegative(node):
 
 def divide(relevance, z):
     """relevance / z, and 0 where z is 0: nothing was added there."""
-    return torch.where(z == 0, 0, relevance / torch.where(z == 0, 1, z))
+    return (relevance / z).masked_fill_(z == 0, 0)
 
 
 class Pass(Function):
@@ -270,10 +269,9 @@ class Convolution(Function):
             functional.conv2d(part, weight, None, *how)
             for part, (_, weight, _) in zip(inputs, ctx.parts, strict=True)
         )
-        if layer.bias is None:
-            shares = relevance / z.clamp_(min=TINY)  # where z is 0, so is each product
-        else:
-            shares = divide(relevance, z + layer.bias[:, None, None])
+        if layer.bias is not None:
+            z = z + layer.bias[:, None, None]
+        shares = divide(relevance, z)
         shared = [
             part * to_input(shares, x.shape)
             for part, (_, _, to_input) in zip(inputs, ctx.parts, strict=True)
@@ -316,10 +314,10 @@ class ShippedBatchNorm(Function):
         shift = layer.bias - layer.running_mean / deviation
         # A channel adds to the positive part (alpha) or to the negative one, by its scale's sign.
         rises = scale > 0
-        shift = torch.where(rises, shift.clamp(min=TINY), shift.clamp(max=-TINY))
+        shift = torch.where(rises, shift.clamp(min=0), shift.clamp(max=0))
         parts = torch.where(rises, 2 * scale, -scale)
         z = (x * scale[:, None, None]).add_(shift[:, None, None])
-        return x.mul_(parts[:, None, None]).mul_(relevance / z), None
+        return x.mul_(parts[:, None, None]).mul_(divide(relevance, z)), None
 
 
 class InProportion(Function):
