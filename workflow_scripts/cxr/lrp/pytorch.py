@@ -13,6 +13,7 @@ is what input i adds to output j, and R_j is the relevance of output j:
     preset_a_flat where it has no padding, as SqueezeNets': iNNvestigate takes a convolution behind
     a padding layer for an inner one)
   batch norm: relevance passes (preset_a_flat_conserving), or iNNvestigate's rule (preset_a_flat)
+  batch norm merged into convolutions first (lrp_canonised): see canonise; else as conserving
   ReLU: relevance passes; average pooling, sum: in proportion to z_ij
   max pooling, concatenation, flattening: as a gradient would
 """
@@ -28,12 +29,13 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
 from cxr.cli import progress
+from cxr.lrp.canonise import ThresholdReLU, canonise
 from cxr.nets.descriptions import NetError
 from cxr.nets.devices import OTHERWISE, memory_errors
 from cxr.nets.inputs import batches, network_input, to_device
 from cxr.nets.torch_nets import check_differentiable
 
-METHODS = ("preset_a_flat", "preset_a_flat_conserving")
+METHODS = ("preset_a_flat", "preset_a_flat_conserving", "lrp_canonised")
 BATCH = {"cpu": 8, "cuda": 32}  # images; 32 of DenseNet201 take 6 GiB in float32
 
 
@@ -90,11 +92,13 @@ class Explainer(fx.Interpreter):
         if method not in METHODS:
             raise ValueError(f"method {method!r}; expected one of {METHODS}")
         try:
-            super().__init__(fx.symbolic_trace(net.eval()))
+            traced = fx.symbolic_trace(net.eval())
         except fx.proxy.TraceError as error:
             raise NetError(f"{type(net).__name__} has no fixed graph: {error}") from error
+        self.canonised = method == "lrp_canonised"
+        super().__init__(canonise(traced) if self.canonised else traced)
         self.extra_traceback = False  # messages name the operation
-        self.method, self.conserving = method, method == "preset_a_flat_conserving"
+        self.method, self.conserving = method, method != "preset_a_flat"
         self.parts = {}  # of convolutions: their weights by sign
 
     def __call__(self, inputs, outputs):
@@ -149,13 +153,17 @@ class Explainer(fx.Interpreter):
             return FlatConvolution.apply(x, layer)
         if layer not in self.parts:
             self.parts[layer] = parts_by_sign(layer, is_nonnegative(self.node.args[0]))
-        return Convolution.apply(x, layer, self.parts[layer])
+        bias = None if self.canonised else layer.bias
+        return Convolution.apply(x, layer, self.parts[layer], bias)
 
     def batch_norm(self, layer, x):
         return Pass.apply(x, layer) if self.conserving else ShippedBatchNorm.apply(x, layer)
 
     def relu(self, _operation, x):
         return Pass.apply(x, functional.relu)
+
+    def threshold_relu(self, layer, x):
+        return Pass.apply(x, layer)
 
     def in_proportion(self, operation, *inputs):
         return InProportion.apply(operation, *inputs)
@@ -168,6 +176,7 @@ RULES = {
     nn.Linear: Explainer.linear,
     nn.Conv2d: Explainer.convolution,
     nn.BatchNorm2d: Explainer.batch_norm,
+    ThresholdReLU: Explainer.threshold_relu,
     **dict.fromkeys((nn.ReLU, functional.relu, torch.relu), Explainer.relu),
     **dict.fromkeys(
         (nn.AvgPool2d, nn.AdaptiveAvgPool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d),
@@ -251,12 +260,15 @@ def input_gradient(layer, weight):
 
 
 class Convolution(Function):
-    """Positive times positive and, where there are any, negative times negative."""
+    """Positive times positive and, where there are any, negative times negative.
+
+    bias, (n,), is what a channel's bias adds to its output: it keeps its share; None keeps none.
+    """
 
     @staticmethod
-    def forward(ctx, x, layer, parts):
+    def forward(ctx, x, layer, parts, bias):
         ctx.save_for_backward(x)
-        ctx.layer, ctx.parts = layer, parts
+        ctx.layer, ctx.parts, ctx.bias = layer, parts, bias
         return layer(x)
 
     @staticmethod
@@ -269,14 +281,14 @@ class Convolution(Function):
             functional.conv2d(part, weight, None, *how)
             for part, (_, weight, _) in zip(inputs, ctx.parts, strict=True)
         )
-        if layer.bias is not None:
-            z = z + layer.bias[:, None, None]
+        if ctx.bias is not None:
+            z = z + ctx.bias[:, None, None]
         shares = divide(relevance, z)
         shared = [
             part * to_input(shares, x.shape)
             for part, (_, _, to_input) in zip(inputs, ctx.parts, strict=True)
         ]
-        return sum(shared[1:], start=shared[0]), None, None
+        return sum(shared[1:], start=shared[0]), None, None, None
 
 
 class FlatConvolution(Function):
