@@ -49,6 +49,7 @@ def canonise(traced):
             _merge(traced, node)
             node.replace_all_uses_with(node.args[0])
             traced.graph.erase_node(node)
+    traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
 
