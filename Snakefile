@@ -47,6 +47,7 @@ include: "rules/evaluate.smk"
 include: "rules/convert.smk"
 include: "rules/explain.smk"
 include: "rules/test_set.smk"
+include: "rules/methods.smk"
 include: "rules/audits.smk"
 include: "rules/tables.smk"
 include: "rules/replicates.smk"
@@ -81,7 +82,6 @@ localrules:
     publish_net,
     write_model_card,
     select_figure_images,
-    predict_figure_images,
     plot_heatmaps,
     write_gallery,
     audit,
@@ -127,6 +127,7 @@ rule study:
         collect("results/figures/training_{net}.svg", net=[*config["nets"], *TRAINED]),
         f"results/{config['heatmaps']['net']}/heatmaps/test_set.csv",
         f"results/figures/randomised_{config['heatmaps']['net']}.svg",
+        f"results/{config['heatmaps']['net']}/faithfulness.csv",
         "results/tables/word.csv",
         f"results/{config['heatmaps']['net']}/gallery.html",
         "results/replicates/summary.csv" if config["replicates"] else [],

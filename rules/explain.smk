@@ -39,18 +39,27 @@ rule predict_figure_images:
         table="results/data/covid19/figure_images.csv",
         env=environment("torch"),
     output:
-        "results/{net}/heatmaps/predictions.csv",
+        predictions="results/{net}/heatmaps/predictions.csv",
+        relevance="results/{net}/heatmaps/relevance_pytorch.npz",
+        table="results/{net}/heatmaps/heatmaps_pytorch.csv",
     log:
         "results/logs/{net}/heatmaps/predictions.csv.log",
     conda:
         CONDA_TORCH
+    resources:
+        gpu=1,
+        mem_mb=growing(8000),
     params:
         **step("predict_figure_images"),
+        options=options(
+            {"methods": [m for m in pytorch_methods() if m not in IN_INNVESTIGATE]}
+        ),
     message:
-        "Predicting the images of figures 2 to 4 with {wildcards.net}"
+        "Predicting and explaining the images of figures 2 to 4 with {wildcards.net}"
     shell:
-        "{params.run} --net {input.net} --images {input.images} {input.table}"
-        " --out {output} &> {log}"
+        "{params.run} --net {input.net} --images {input.images} {input.table} {params.options}"
+        " --out {output.predictions} --relevance {output.relevance} --table {output.table}"
+        " &> {log}"
 
 
 rule explain:
@@ -77,7 +86,7 @@ rule explain:
         runtime=growing(60),
     params:
         **step("explain", "keras"),
-        methods=options({"methods": config["heatmaps"]["methods"]}),
+        methods=options({"methods": innvestigate_methods()}),
     message:
         "Computing heatmaps of figures 2 to 4 by LRP ({wildcards.net})"
     shell:
@@ -124,8 +133,14 @@ rule plot_heatmaps:
     input:
         images="results/data/covid19/figure_images.npy",
         table="results/data/covid19/figure_images.csv",
-        heatmaps=f"results/{config['heatmaps']['net']}/heatmaps/heatmaps.csv",
-        relevance=f"results/{config['heatmaps']['net']}/heatmaps/relevance.npz",
+        heatmaps=[
+            f"results/{config['heatmaps']['net']}/heatmaps/{name}.csv"
+            for name in ("heatmaps", "heatmaps_pytorch")
+        ],
+        relevance=[
+            f"results/{config['heatmaps']['net']}/heatmaps/{name}.npz"
+            for name in ("relevance", "relevance_pytorch")
+        ],
         gate=f"results/{config['heatmaps']['net']}/heatmaps/agreement.csv",
         predictions=f"results/{config['heatmaps']['net']}/heatmaps/predictions.csv",
         env=environment("torch"),

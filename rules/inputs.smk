@@ -137,18 +137,21 @@ def files_of(given):
 
 
 def pytorch_methods():
-    """Those LRP methods of the configuration that the second implementation, in PyTorch, has.
-
-    Where one is enough (the test set's relevance, the word experiment), it is the last.
-    """
-    known = ("preset_a_flat", "preset_a_flat_conserving")
-    methods = [name for name in config["heatmaps"]["methods"] if name in known]
-    if not methods:
+    """Those methods of the configuration that PyTorch has."""
+    methods = [name for name in config["heatmaps"]["methods"] if name in METHODS]
+    if not set(methods) & set(IN_INNVESTIGATE):
         raise config_error(
             "heatmaps.methods",
-            f"expected {' or '.join(known)} among them: others can't be checked in PyTorch",
+            f"expected {' or '.join(IN_INNVESTIGATE)} among them: others can't be checked by two "
+            "implementations",
         )
     return methods
+
+
+def innvestigate_methods():
+    """Those that iNNvestigate has: two that PyTorch has, too, and presets that it alone has."""
+    methods = config["heatmaps"]["methods"]
+    return [name for name in methods if name in IN_INNVESTIGATE or name not in METHODS]
 
 
 # replicates

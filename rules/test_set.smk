@@ -140,7 +140,7 @@ rule measure_word:
             {
                 "nets": last_checkpoints(),
                 "explain": config["heatmaps"]["net"],
-                "method": pytorch_methods()[-1],
+                "methods": pytorch_methods(),
                 "word": config["heatmaps"]["word"],
                 "position": config["heatmaps"]["word_position"],
                 "height": config["heatmaps"]["word_height"],

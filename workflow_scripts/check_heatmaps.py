@@ -1,7 +1,7 @@
 """Check iNNvestigate's heatmaps against a second implementation, in PyTorch and float64.
 
 Compares each map that explain wrote with PyTorch's map of the same image, class and method, for
-the methods that cxr/lrp implements in PyTorch. Writes image, class, method, rank_correlation
+the methods that both have. Writes image, class, method, rank_correlation
 (Spearman's, borders excluded), logit_difference, and relevance_sum of both. Fails if a correlation
 is below --least.
 """
@@ -14,7 +14,8 @@ import torch
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.image_sets import add_image_set, open_images, read_relevance
 from cxr.files import write_table
-from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
+from cxr.lrp.methods import IN_INNVESTIGATE
+from cxr.lrp.pytorch import rank_correlations, relevance_maps
 from cxr.nets.devices import select_device
 from cxr.nets.torch_nets import load_net
 from cxr.tables import read_table
@@ -29,9 +30,11 @@ def check_heatmaps(net, images, heatmaps, relevance, least, out):
         heatmaps, ["relevance_sum"], numbers=["logit"],
         filled=["image", "class", "method", "relevance"],
     )  # fmt: skip
-    methods = [method for method in METHODS if method in set(explained.method)]
+    methods = [method for method in IN_INNVESTIGATE if method in set(explained.method)]
     if not methods:
-        raise InputError(f"{heatmaps}: no heatmap by any of {METHODS}, so nothing can be checked")
+        raise InputError(
+            f"{heatmaps}: no heatmap by any of {IN_INNVESTIGATE}, so nothing can be checked"
+        )
     checked = []
     for method in methods:
         table = explained[explained.method == method]

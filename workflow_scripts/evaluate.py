@@ -7,10 +7,8 @@ and --duplicates, the bootstrap samples images of a patient, and duplicates, tog
 
 from pathlib import Path
 
-import pandas as pd
 from cxr.cli import InputError, parser, user_errors
-from cxr.data.covid19 import read_image_table
-from cxr.data.splits import duplicate_groups
+from cxr.data.splits import groups_of
 from cxr.evaluation.metrics import confusion, final_predictions, metrics, read_predictions, summary
 from cxr.files import write_table
 
@@ -28,13 +26,6 @@ def evaluate(
     write_table(confusion_path, confusion(table))
     write_table(metrics_path, metrics(table, seed))
     write_table(summary_path, summary(table, seed))
-
-
-def groups_of(split, duplicates):
-    """Group number of each image of the database: of one patient, or linked by duplicates."""
-    images = read_image_table(split, columns=["patient_id"], unique=["image"], empty=False)
-    pairs = read_image_table(duplicates, columns=["duplicate"])
-    return pd.Series(duplicate_groups(images, pairs), index=images.image)
 
 
 if __name__ == "__main__":

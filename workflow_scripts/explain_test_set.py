@@ -1,13 +1,12 @@
-"""Explain every test image by layer-wise relevance propagation, in PyTorch.
+"""Explain every test image by each method.
 
 Relevance is of the logit of a class, in the images with words covered. Writes
 
 pictures: a folder of PNGs for the gallery: each image with and without its words covered, and
   overlays of the relevance of every class by each method;
-relevance: .npz of float32 (n, size, size), named `relevance`, in the order of the table: of the
-  predicted class, by the last of the methods;
+relevance: .npz of float32 (n, size, size) of the predicted class, named by the method;
 table: CSV of image, true_class, class (the predicted one), method, logit, relevance_sum and
-  conservation_error, |relevance_sum - logit| / |logit|.
+  conservation_error, |relevance_sum - logit| / |logit|; empty for Grad-CAM, which does not add up.
 """
 
 import shutil
@@ -19,8 +18,8 @@ import pandas as pd
 from cxr.cli import parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import atomic_write, write_table
-from cxr.lrp.heatmaps import colour_limit, conservation_error
-from cxr.lrp.pytorch import METHODS, relevance_maps
+from cxr.lrp.heatmaps import colour_limit, sums_beside_logits
+from cxr.lrp.methods import METHODS, heatmaps
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
@@ -35,34 +34,31 @@ def explain_test_set(net, edited, unedited, methods, pictures, relevance, table)
     outputs = np.array(description["outputs"])
     data = open_by_class(edited, outputs)
     pixels = {"edited": open_images(edited)[0], "unedited": open_images(unedited)[0]}
-    decisions = predict_logits(net.to(device), data, device).argmax(axis=1)
-    maps = np.empty(pixels["edited"].shape, np.float32)
-    logits = np.empty(len(maps), np.float32)
+    logits = predict_logits(net.to(device), data, device)
+    decisions = logits.argmax(axis=1)
+    maps = {method: np.empty(pixels["edited"].shape, np.float32) for method in methods}
     with whole_folder(pictures) as folder:
         for version, squares in pixels.items():
             for number, square in enumerate(progress(squares, version)):
                 Image.fromarray(square).save(folder / f"{number}_{version}.png")
         for number, name in enumerate(outputs):
-            explained = np.full(len(maps), number)
-            found = relevance_maps(net, pixels["edited"], explained, methods, device)
-            for method, (of_class, _) in found.items():
+            explained = np.full(len(decisions), number)
+            found = heatmaps(net, pixels["edited"], explained, methods, device)
+            for method, of_class in found.items():
                 draw_overlays(of_class, folder, f"{method}_{name}")
-            of_class, logits_of_class = found[methods[-1]]
-            decided = decisions == number
-            maps[decided], logits[decided] = of_class[decided], logits_of_class[decided]
+                maps[method][decisions == number] = of_class[decisions == number]
     with atomic_write(relevance) as temporary:
-        np.savez_compressed(temporary, relevance=maps)
-    sums = maps.sum(axis=(1, 2), dtype=np.float64)
+        np.savez_compressed(temporary, **maps)
     columns = {
         "image": data.images,
         "true_class": outputs[data.labels.argmax(axis=1)],
         "class": outputs[decisions],
-        "method": methods[-1],
-        "logit": logits,
-        "relevance_sum": sums,
-        "conservation_error": conservation_error(sums, logits),
     }
-    write_table(table, pd.DataFrame(columns))
+    parts = [
+        pd.DataFrame(columns | sums_beside_logits(method, found, logits.max(axis=1)))
+        for method, found in maps.items()
+    ]
+    write_table(table, pd.concat(parts))
 
 
 @contextmanager
@@ -94,7 +90,7 @@ if __name__ == "__main__":
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     add_image_set(arguments, "--edited", "test images, words covered")
     add_image_set(arguments, "--unedited", "test images, unedited")
-    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True, help="of LRP")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True)
     arguments.add_argument("--pictures", type=Path, required=True, help="folder to write")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")

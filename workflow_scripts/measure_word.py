@@ -6,9 +6,9 @@ image size. Writes
 TABLE: a row per net, class of the images and output: n, mean sigmoid without and with the word,
   the mean of the paired changes with its 95 % bootstrap interval, and changed predictions (of the
   images of the class);
-RELEVANCE: for the net --explain, a row per class: the share of the relevance for the prediction
-  (positive, by LRP) that lies in the word's box, with its interval, and the box's share of
-  the area, the value for randomly spread relevance;
+RELEVANCE: for the net --explain, a row per method and class: the share of the positive relevance
+  for the prediction that lies in the word's box, with its interval, and the box's share of the
+  area, the value for randomly spread relevance;
 FIGURE: the changes of each net's COVID-19 sigmoid.
 """
 
@@ -22,7 +22,7 @@ from cxr.data.images import draw_word, word_box
 from cxr.evaluation.audits import plot_intervals
 from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
 from cxr.files import write_table
-from cxr.lrp.pytorch import METHODS, relevance_maps
+from cxr.lrp.methods import METHODS, heatmaps
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
@@ -31,7 +31,7 @@ from scipy.special import expit
 
 
 def measure_word(
-    nets, images, explain, method, word, position, height, seed, table, relevance, figure
+    nets, images, explain, methods, word, position, height, seed, table, relevance, figure
 ):
     if explain not in nets:
         raise InputError(f"--explain {explain}: no such net among {list(nets)}")
@@ -47,9 +47,10 @@ def measure_word(
         if name == explain:
             decisions = logits[1].argmax(axis=1)
             pixels = worded.arrays[0]
-            maps, _ = relevance_maps(net, pixels, decisions, [method], device)[method]
+            maps = heatmaps(net, pixels, decisions, methods, device)
             box = word_box(clear.shape[0], word, position, height)
-            write_table(relevance, shares_on(box, maps, clear, rng))
+            shares = {method: shares_on(box, maps[method], clear, rng) for method in methods}
+            write_table(relevance, pd.concat(shares, names=["method"]).reset_index("method"))
     columns = ["net", "class", "output", "n", "without", "with", "change", "change_low"]
     found = pd.DataFrame(rows, columns=[*columns, "change_high", "changed_decisions"])
     write_table(table, found)
@@ -94,8 +95,9 @@ def shares_on(box, maps, data, rng):
     rows = []
     for number, name in enumerate(data.outputs):
         found = shares[(data.labels[:, number] == 1) & np.isfinite(shares)]
-        drawn = rng.choice(found, (BOOTSTRAP_SAMPLES, len(found))).mean(axis=1)
-        rows.append((name, len(found), found.mean(), *interval(drawn), area))
+        if len(found):
+            drawn = rng.choice(found, (BOOTSTRAP_SAMPLES, len(found))).mean(axis=1)
+            rows.append((name, len(found), found.mean(), *interval(drawn), area))
     columns = ["class", "n", "share_on_word", "share_low", "share_high", "share_of_area"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -107,7 +109,7 @@ if __name__ == "__main__":
     )
     add_image_set(arguments, "--images", "test images")
     arguments.add_argument("--explain", required=True, help="net whose relevance is measured")
-    arguments.add_argument("--method", choices=METHODS, required=True, help="of LRP")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True)
     arguments.add_argument("--word", required=True)
     arguments.add_argument(
         "--position",

@@ -10,7 +10,7 @@ Writes into --out, and names there the file, but nothing else that a DICOM file 
 predictions.csv, predictions.json: a row per image: the sigmoid of each output, the calibrated
     ones, the decision (the output with the largest), warnings, an error where the image can't be
     read, and its heatmap;
-heatmaps/NAME.png: with PyTorch, the relevance of the decision (LRP, preset_a_flat_conserving).
+heatmaps/NAME.png: with PyTorch, the relevance of the decision, by --method.
 
 Warnings: a lateral or unknown view (DICOM alone says which), inverted-looking, tiny, of another
 shape, coloured or constant, the same file as an image of --split; and where the depth or the range
@@ -35,15 +35,15 @@ from cxr.data.images import normalise
 from cxr.data.pixels import reason_of
 from cxr.data.user_images import find_images, read_radiograph
 from cxr.files import atomic_write
+from cxr.lrp.methods import METHODS, SHOWN
 from scipy.special import expit
 
 NOTE = "Research only, not a medical device."
-METHOD = "preset_a_flat_conserving"
 BATCH = 16  # images
 BACKENDS = {"torch": "model.safetensors", "onnxruntime": "model.onnx"}
 
 
-def predict_images(images, net, out, backend=None, split=None, heatmaps=True):
+def predict_images(images, net, out, backend=None, split=None, heatmaps=True, method=SHOWN):
     record, temperature = read_record(net), read_temperature(net)
     model = open_net(net, record, backend)
     known = read_split(split) if split else {}
@@ -68,7 +68,9 @@ def predict_images(images, net, out, backend=None, split=None, heatmaps=True):
             if readable:
                 add_predictions(readable, model.logits(pixels), record["outputs"], temperature)
             if readable and heatmaps:
-                heatmaps = draw_heatmaps(readable, pixels, model, record["outputs"], out, names)
+                heatmaps = draw_heatmaps(
+                    readable, pixels, model, method, record["outputs"], out, names
+                )
             for row in rows:
                 write(row)
                 if row["error"]:
@@ -158,11 +160,9 @@ class TorchNet:
         with torch.no_grad():
             return self.net(network_input(to_device(pixels, self.device))).cpu().numpy()
 
-    def relevance(self, pixels, outputs):
+    def relevance(self, pixels, outputs, method):
         """Relevance (n, size, size) of one output, int (n,), for uint8 (n, size, size)."""
-        from cxr.lrp.pytorch import relevance_maps
-
-        return relevance_maps(self.net, pixels, outputs, [METHOD], self.device)[METHOD][0]
+        return METHODS[method].maps(self.net, pixels, outputs, self.device, 0)
 
 
 class OnnxNet:
@@ -222,7 +222,7 @@ def by_output(outputs, logits):
     return dict(zip(outputs, expit(logits).tolist(), strict=True))
 
 
-def draw_heatmaps(rows, pixels, model, outputs, out, names):
+def draw_heatmaps(rows, pixels, model, method, outputs, out, names):
     """Draw the relevance of each row's decision; False if there is none for such a net.
 
     names: of heatmaps so far, to which the new ones are added.
@@ -231,7 +231,7 @@ def draw_heatmaps(rows, pixels, model, outputs, out, names):
 
     decisions = np.array([outputs.index(row["decision"]) for row in rows])
     try:
-        maps = model.relevance(pixels, decisions)
+        maps = model.relevance(pixels, decisions, method)
     except InputError as error:
         print(f"no heatmaps: {error}", file=sys.stderr)
         return False
@@ -292,6 +292,9 @@ if __name__ == "__main__":
     arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
     arguments.add_argument("--backend", choices=list(BACKENDS), help="default: the first there is")
     arguments.add_argument("--split", type=Path, help="the run's data/covid19/split.csv")
+    arguments.add_argument(
+        "--method", choices=METHODS, default=SHOWN, help=f"of heatmaps; default: {SHOWN}"
+    )
     arguments.add_argument("--no-heatmaps", dest="heatmaps", action="store_false")
     with user_errors():
         chosen = vars(arguments.parse_args())

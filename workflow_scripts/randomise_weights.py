@@ -18,13 +18,13 @@ from cxr.cli import parser, user_errors
 from cxr.data.image_sets import add_image_set, open_images
 from cxr.figures import save_figure
 from cxr.files import write_table
-from cxr.lrp.pytorch import METHODS, rank_correlations, relevance_maps
+from cxr.lrp.methods import METHODS, heatmaps, title_of
+from cxr.lrp.pytorch import rank_correlations
 from cxr.nets.devices import select_device
 from cxr.nets.inputs import batches, network_input, to_device
 from cxr.nets.torch_nets import create, load_net, output_layer
 from matplotlib import pyplot as plt
 
-TITLES = {"preset_a_flat": "as shipped", "preset_a_flat_conserving": "conserving"}
 DRAWN = {"output_layer": "output layer drawn anew", "all": "all layers drawn anew"}
 
 
@@ -39,14 +39,13 @@ def randomise_weights(net, images, methods, per_class, seed, table, figure):
     nets["all"] = create(description["architecture"], len(description["outputs"]))
     see(nets["all"].to(device), pixels, device)
     rows = []
-    maps = relevance_maps(trained, pixels, outputs, methods, device)
+    maps = heatmaps(trained, pixels, outputs, methods, device)
     of_nets = {
-        drawn: relevance_maps(other, pixels, outputs, methods, device)
-        for drawn, other in nets.items()
+        drawn: heatmaps(other, pixels, outputs, methods, device) for drawn, other in nets.items()
     }
     for method in methods:
         for drawn, others in of_nets.items():
-            found = rank_correlations(maps[method][0], others[method][0])
+            found = rank_correlations(maps[method], others[method])
             columns = {"image": images.image, "method": method, "drawn_anew": drawn}
             rows.append(pd.DataFrame(columns | {"rank_correlation": found}))
     result = pd.concat(rows)
@@ -71,14 +70,13 @@ def see(net, pixels, device, passes=5):
 
 
 def plot(path, table):
-    drawing, axes = plt.subplots(figsize=(6.5, 3), layout="constrained")
+    parts = table.groupby(["method", "drawn_anew"], sort=False)
+    drawing, axes = plt.subplots(figsize=(6.5, 0.6 + 0.4 * len(parts)), layout="constrained")
     labels = []
-    for place, ((method, drawn), rows) in enumerate(
-        table.groupby(["method", "drawn_anew"], sort=False)
-    ):
+    for place, ((method, drawn), rows) in enumerate(parts):
         spread = np.linspace(-0.25, 0.25, len(rows))
         axes.plot(rows.rank_correlation, place + spread, "o", ms=4, alpha=0.6, mew=0)
-        labels.append(f"{TITLES[method]},\n{DRAWN[drawn]}")
+        labels.append(f"{title_of(method)},\n{DRAWN[drawn]}")
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.axvline(0, color="grey", lw=0.8)
@@ -91,7 +89,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
     add_image_set(arguments, "--images", "test images")
-    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True, help="of LRP")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True)
     arguments.add_argument("--per-class", type=int, required=True, help="images per class")
     arguments.add_argument("--seed", type=int, required=True, help="seed of the new weights")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")

@@ -12,6 +12,7 @@ import numpy as np
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES
 from cxr.evaluation.metrics import final_predictions, read_predictions
+from cxr.lrp.methods import METHODS, SHOWN
 from cxr.pages import add_page, write_page
 from cxr.tables import read_table
 
@@ -30,7 +31,8 @@ def write_gallery(predictions, edited, unedited, methods, pictures, out, page, s
     data = {
         "net": out.parent.name,
         "classes": list(CLASSES),
-        "methods": methods,
+        "methods": {name: METHODS[name].title for name in methods},
+        "method": SHOWN if SHOWN in methods else methods[0],
         "pictures": os.path.relpath(pictures, out.parent),
         "images": [
             {"image": one["image"], "class": one["class"]}
@@ -52,7 +54,7 @@ if __name__ == "__main__":
     arguments.add_argument("--predictions", type=Path, required=True, help="predictions.csv")
     arguments.add_argument("--edited", type=Path, required=True, help="CSV of the test images")
     arguments.add_argument("--unedited", type=Path, required=True, help="CSV of the test images")
-    arguments.add_argument("--methods", nargs="+", required=True, help="of LRP")
+    arguments.add_argument("--methods", nargs="+", choices=METHODS, required=True)
     arguments.add_argument("--pictures", type=Path, required=True, help="folder that it shows")
     arguments.add_argument("--out", type=Path, required=True, help="HTML to write")
     add_page(arguments, "gallery.html")

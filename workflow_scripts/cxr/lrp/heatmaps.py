@@ -6,12 +6,24 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from cxr.files import atomic_write
+from cxr.lrp.methods import METHODS
 
 
 def conservation_error(sums, logits):
     """|sum - logit| / |logit| of each map, (n,); not a number for a logit of 0."""
     error = np.full(len(sums), np.nan)
     return np.divide(np.abs(sums - logits), np.abs(logits), out=error, where=logits != 0)
+
+
+def sums_beside_logits(method, maps, logits):
+    """Columns of a table of maps (n, size, size): method, logit (n,), relevance_sum (n,), and
+    conservation_error, not a number where a map of the method is not meant to add up to the logit.
+    """
+    sums = maps.sum(axis=(1, 2), dtype=np.float64)
+    error = conservation_error(sums, logits) if METHODS[method].adds_up else np.nan
+    return {
+        "method": method, "logit": logits, "relevance_sum": sums, "conservation_error": error,
+    }  # fmt: skip
 
 
 def colour_limit(relevance, percentile=99.5):

@@ -142,6 +142,7 @@ METHODS = {
     ),
 }
 BASELINES = ("gaussian", "edges", "random")
+SHOWN = "preset_a_flat_conserving"  # where one is shown, unless another is asked for
 # Of these, iNNvestigate has
 IN_INNVESTIGATE = ("preset_a_flat", "preset_a_flat_conserving")
 
