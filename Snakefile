@@ -84,6 +84,7 @@ localrules:
     select_figure_images,
     plot_heatmaps,
     write_gallery,
+    compare_methods,
     audit,
     audit_duplicates,
     collect_audits,
@@ -129,6 +130,7 @@ rule study:
         f"results/figures/randomised_{config['heatmaps']['net']}.svg",
         f"results/{config['heatmaps']['net']}/faithfulness.csv",
         "results/tables/word.csv",
+        "results/tables/methods.csv",
         f"results/{config['heatmaps']['net']}/gallery.html",
         "results/replicates/summary.csv" if config["replicates"] else [],
 

@@ -11,7 +11,6 @@ EVIDENCE = sorted(
     }
 )
 PREDICTIONS = by_net("predictions.csv")
-HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
 UNEDITED = ("train", "val", "test_unedited")  # the COVID-19 images as they were read
 # The files that each audit_NAME.py is given, by option.
 AUDITS = {

@@ -1,5 +1,27 @@
 """What heatmaps are worth: how faithful they are to their net, and which method to read."""
 
+HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
+SHORTCUT = "results/shortcut/curves.csv"  # where it was made: it is not part of `all`
+LOCALISATION = {
+    **(
+        {
+            config["heatmaps"][
+                "net"
+            ]: f"results/{config['heatmaps']['net']}/localisation.csv"
+        }
+        if config["covid19"].get("masks")
+        else {}
+    ),
+    **(
+        {
+            name: f"results/pretrained/{name}/localisation.csv"
+            for name in config["pretrained"]
+        }
+        if config["sources"].get("boxes")
+        else {}
+    ),
+}
+
 
 rule measure_faithfulness:
     input:
@@ -46,3 +68,52 @@ rule measure_faithfulness:
         " --relevance {input.relevance} --table {input.table} --split {input.split}"
         " --duplicates {input.duplicates} {params.options} --out {output.table}"
         " --curves {output.curves} --figure {output.figure} &> {log}"
+
+
+rule compare_methods:
+    input:
+        explained=f"{HEATMAPS}/test_set.csv",
+        seconds=f"{HEATMAPS}/seconds.csv",
+        randomised=f"{HEATMAPS}/randomised.csv",
+        faithfulness=f"results/{config['heatmaps']['net']}/faithfulness.csv",
+        word="results/tables/word_relevance.csv",
+        localisation=list(LOCALISATION.values()),
+        shortcut=lambda wildcards: (
+            ancient(SHORTCUT) if Path(SHORTCUT).exists() else []
+        ),
+        page=ancient(str(REPORT / "methods.html")),
+        style=ancient(str(REPORT / "style.css")),
+        env=environment("torch"),
+    output:
+        table="results/tables/methods.csv",
+        page=report(
+            "results/tables/methods.html",
+            category="4 Explanation",
+            subcategory="Comparison",
+            labels={"what": "Which heatmaps to read"},
+            caption="../report/captions/methods.rst",
+        ),
+    log:
+        "results/logs/tables/methods.csv.log",
+    conda:
+        CONDA_TORCH
+    params:
+        **step("compare_methods"),
+        options=options(
+            {
+                "methods": pytorch_methods(),
+                "net": config["heatmaps"]["net"],
+                "localisation": LOCALISATION,
+            }
+        ),
+        shortcut=lambda wildcards, input: (
+            f"--shortcut {input.shortcut}" if input.shortcut else ""
+        ),
+        page=digest_of([REPORT / "methods.html", REPORT / "style.css"]),
+    message:
+        "Comparing the methods of heatmaps"
+    shell:
+        "{params.run} --explained {input.explained} --seconds {input.seconds}"
+        " --randomised {input.randomised} --faithfulness {input.faithfulness}"
+        " --word {input.word} {params.options} {params.shortcut} --page {input.page:q}"
+        " --style {input.style:q} --out {output.table} --out-page {output.page} &> {log}"

@@ -12,6 +12,7 @@ rule explain_test_set:
     output:
         relevance="results/{net}/heatmaps/test_set.npz",
         table="results/{net}/heatmaps/test_set.csv",
+        seconds="results/{net}/heatmaps/seconds.csv",
         pictures=directory("results/{net}/gallery"),
     log:
         "results/logs/{net}/heatmaps/test_set.npz.log",
@@ -31,7 +32,7 @@ rule explain_test_set:
         "{params.run} --net {input.net} --edited {input.edited} {input.edited_table}"
         " --unedited {input.unedited} {input.unedited_table} --methods {params.methods}"
         " --pictures {output.pictures} --relevance {output.relevance} --table {output.table}"
-        " &> {log}"
+        " --seconds {output.seconds} &> {log}"
 
 
 rule randomise_weights:

@@ -646,9 +646,12 @@ def test_regions_of_one_class_have_no_new_output_layer(tmp_path, out, load):
 
 
 def relevance_finding(folder, maps, classes):
-    np.savez(folder / "maps.npz", relevance=maps)
-    names = [f"{number}" for number in range(len(classes))]
-    table = write(folder / "t.csv", image=names, **{"class": classes})
+    """Of maps by the method that is put in words; by another, nothing is relevant inside."""
+    other = np.where(lungs(SIZE), -1.0, 1.0)[None].repeat(len(maps), axis=0)
+    np.savez(folder / "maps.npz", grad_cam=other, preset_a_flat_conserving=maps)
+    names = [f"{number}" for number in range(len(classes))] * 2
+    methods = ["grad_cam"] * len(classes) + ["preset_a_flat_conserving"] * len(classes)
+    table = write(folder / "t.csv", image=names, method=methods, **{"class": [*classes] * 2})
     audit_relevance(folder / "maps.npz", table, 0, outputs(folder / "audits" / "relevance.csv"))
     return finding(folder / "audits" / "relevance.csv")
 
@@ -659,12 +662,14 @@ def test_relevance(tmp_path, planted):
     maps[:, 0, 0] = -1000  # what speaks against doesn't count
     result, gate = relevance_finding(tmp_path, maps, [*CLASSES] * 2)
     assert gate == "report"
-    shares = pd.read_csv(tmp_path / "audits/relevance.csv").share_inside
+    table = pd.read_csv(tmp_path / "audits/relevance.csv")
+    assert (table[table.method == "grad_cam"].share_inside == 0).all()
+    shares = table[table.method != "grad_cam"].share_inside.to_numpy()
     assert (shares < 0.2).all() if planted else (shares > 0.85).all()
     expected = ", ".join(f"{shares[0]:.0%} for {name} (n = 2)" for name in CLASSES)
     assert result == (
-        f"of the relevance for a decision, on average {expected} lies in the lungs (a central "
-        "ellipse, 48% of the area)"
+        f"of the relevance for a decision by LRP (conserving), on average {expected} lies in the "
+        "lungs (a central ellipse, 48% of the area)"
     )
 
 
@@ -683,7 +688,9 @@ def test_relevance_that_is_missing_is_said(tmp_path):
 def test_relevance_of_nothing_is_not_known(tmp_path, n):
     result, gate = relevance_finding(tmp_path, np.zeros((n, SIZE, SIZE)), ["normal"] * n)
     assert gate == "report"
-    assert result.startswith(f"none of {n} test images has relevance that speaks for its decision")
+    assert result.startswith(
+        f"none of {n} test images has relevance by LRP (conserving) that speaks"
+    )
     assert result.endswith("can't be said")
 
 

@@ -10,13 +10,13 @@ torch = pytest.importorskip("torch")
 import pandas as pd
 from cxr.cli import InputError
 from cxr.data.image_sets import save_images
-from cxr.lrp.pytorch import METHODS
 from cxr.pages import REPORT
 from explain_test_set import explain_test_set
 from PIL import Image
 from small_trainings import CLASSES, save_start
 from write_gallery import write_gallery
 
+METHODS = ["preset_a_flat_conserving", "grad_cam"]
 NAMES = ["NORMAL/a (1).png", "Viral/<script>.png", "COVID-19/c.png"]
 
 
@@ -37,7 +37,12 @@ def pictures(images, tmp_path):
     net, folder = save_start(tmp_path, "resnet18"), tmp_path / "netA"
 
     def write():
-        files = folder / "gallery", folder / "test_set.npz", folder / "test_set.csv"
+        files = (
+            folder / "gallery",
+            folder / "test_set.npz",
+            folder / "test_set.csv",
+            folder / "s.csv",
+        )
         explain_test_set(net, *images, METHODS, *files)
         return folder / "gallery"
 

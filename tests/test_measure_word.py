@@ -56,10 +56,11 @@ def images(tmp_path):
 def measure(images, box, monkeypatch, folder, explain="netA"):
     loaded = Reader(box), {"outputs": CLASSES}
     monkeypatch.setattr("measure_word.load_net", lambda _: loaded)
-    maps = np.ones((12, SIZE, SIZE), np.float32), np.zeros(12)
-    monkeypatch.setattr("measure_word.relevance_maps", lambda *_: {METHOD: maps})
+    maps = np.ones((12, SIZE, SIZE), np.float32)
+    monkeypatch.setattr("measure_word.heatmaps", lambda *_: {METHOD: maps, "grad_cam": -maps})
     paths = [folder / name for name in ("word.csv", "relevance.csv", "word.svg")]
-    measure_word({"netA": None}, images, explain, METHOD, *PLACE.values(), 0, *paths)
+    methods = [METHOD, "grad_cam"]
+    measure_word({"netA": None}, images, explain, methods, *PLACE.values(), 0, *paths)
     assert paths[2].stat().st_size
     return pd.read_csv(paths[0]), pd.read_csv(paths[1])
 
@@ -75,6 +76,7 @@ def test_net_that_reads_the_word(images, monkeypatch, tmp_path):
 def test_net_that_reads_another_place(images, monkeypatch, tmp_path):
     found, relevance = measure(images, (0, 40, 20, 60), monkeypatch, tmp_path)
     assert (found.change == 0).all() and (found.changed_decisions == 0).all()
+    assert set(relevance.method) == {METHOD}, "by Grad-CAM nothing is relevant"
     assert relevance.share_on_word.to_numpy() == pytest.approx(relevance.share_of_area.to_numpy())
 
 

@@ -1,7 +1,8 @@
 """Audit: how much of the relevance that speaks for a decision lies inside the lungs?
 
-Lungs are approximated by a central ellipse, not segmented. Relevance that is spread at random has
-the ellipse's share of the image's area inside.
+By each method of heatmaps; the result in words is of one. Lungs are approximated by a central
+ellipse, not segmented. Relevance that is spread at random has the ellipse's share of the image's
+area inside.
 """
 
 from pathlib import Path
@@ -13,48 +14,61 @@ from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import read_relevance
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
 from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
+from cxr.lrp.methods import SHOWN, title_of
 
-COLUMNS = ["decision", "share_inside", "share_low", "share_high", "n"]
+COLUMNS = ["method", "decision", "share_inside", "share_low", "share_high", "n"]
 
 
 def audit_relevance(relevance, table, seed, out):
-    maps, images = read_relevance(relevance)["relevance"], read_image_table(table, ["class"])
-    if len(maps) != len(images):
-        raise InputError(f"{relevance}: {len(maps)} maps, but {len(images)} rows in {table}")
-    inside = lungs(maps.shape[1])
-    positive = np.maximum(maps, 0)
-    total = positive.sum(axis=(1, 2))
-    images["share"] = np.divide(
-        positive[:, inside].sum(axis=1), total, out=np.full(len(maps), np.nan), where=total > 0
-    )
+    by_method, images = read_relevance(relevance), read_image_table(table, ["class", "method"])
     rng = np.random.default_rng(seed)
     rows = []
-    for name, shares in images.dropna(subset="share").groupby("class", sort=False).share:
-        drawn = rng.choice(shares, (BOOTSTRAP_SAMPLES, len(shares))).mean(axis=1)
-        rows.append((name, shares.mean(), *interval(drawn), len(shares)))
+    for method, maps in by_method.items():
+        of_method = images[images.method == method]
+        if len(maps) != len(of_method):
+            raise InputError(
+                f"{relevance}: {len(maps)} maps by {method}, but {len(of_method)} rows in {table}"
+            )
+        inside = lungs(maps.shape[1])
+        shares = pd.Series(shares_inside(maps, inside), of_method.index).dropna()
+        for name, of_class in shares.groupby(of_method["class"], sort=False):
+            drawn = rng.choice(of_class, (BOOTSTRAP_SAMPLES, len(of_class))).mean(axis=1)
+            rows.append((method, name, of_class.mean(), *interval(drawn), len(of_class)))
     found = pd.DataFrame(rows, columns=COLUMNS)
-    area = inside.mean()
-    save_audit(out, found, describe(found, len(images), area), "report")
+    shown = SHOWN if SHOWN in by_method else next(iter(by_method))
+    area, of_shown = inside.mean(), found[found.method == shown]
+    result = describe(of_shown, len(by_method[shown]), area, title_of(shown))
+    save_audit(out, found, result, "report")
     plot_intervals(
-        out.figure, found.decision, found.share_inside, found.share_low,
-        found.share_high, "share of positive relevance inside the lungs", (area, "share of area"),
+        out.figure, found.method.map(title_of) + ", " + found.decision, found.share_inside,
+        found.share_low, found.share_high, "share of positive relevance inside the lungs",
+        (area, "share of area"),
     )  # fmt: skip
 
 
-def describe(found, n, area):
-    """Result. n: images, also those without relevance for the decision."""
+def shares_inside(maps, inside):
+    """Share of each map's positive relevance inside, (n,); not a number where it has none."""
+    positive = np.maximum(maps, 0)
+    total = positive.sum(axis=(1, 2))
+    return np.divide(
+        positive[:, inside].sum(axis=1), total, out=np.full(len(maps), np.nan), where=total > 0
+    )
+
+
+def describe(found, n, area, title):
+    """Result, of one method. n: images, also those without relevance for the decision."""
     n_known = int(found.n.sum())
     if not n_known:
         return (
-            f"none of {n} test images has relevance that speaks for its decision, so that where it "
-            "lies can't be said"
+            f"none of {n} test images has relevance by {title} that speaks for its decision, so "
+            "that where it lies can't be said"
         )
     by_class = ", ".join(
         f"{row.share_inside:.0%} for {row.decision} (n = {row.n})" for row in found.itertuples()
     )
     result = (
-        f"of the relevance for a decision, on average {by_class} lies in the lungs (a central "
-        f"ellipse, {area:.0%} of the area)"
+        f"of the relevance for a decision by {title}, on average {by_class} lies in the lungs (a "
+        f"central ellipse, {area:.0%} of the area)"
     )
     if n > n_known:
         result += f"; {n - n_known} of {n} images have no relevance for their decision"

@@ -5,11 +5,13 @@ Relevance is of the logit of a class, in the images with words covered. Writes
 pictures: a folder of PNGs for the gallery: each image with and without its words covered, and
   overlays of the relevance of every class by each method;
 relevance: .npz of float32 (n, size, size) of the predicted class, named by the method;
+seconds: CSV of method, images, device, seconds and images_per_second, seconds an image;
 table: CSV of image, true_class, class (the predicted one), method, logit, relevance_sum and
   conservation_error, |relevance_sum - logit| / |logit|; empty for Grad-CAM, which does not add up.
 """
 
 import shutil
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import atomic_write, write_table
 from cxr.lrp.heatmaps import colour_limit, sums_beside_logits
 from cxr.lrp.methods import METHODS, heatmaps
-from cxr.nets.devices import select_device
+from cxr.nets.devices import device_name, select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 from matplotlib.cm import ScalarMappable
@@ -28,7 +30,7 @@ from matplotlib.colors import Normalize
 from PIL import Image
 
 
-def explain_test_set(net, edited, unedited, methods, pictures, relevance, table):
+def explain_test_set(net, edited, unedited, methods, pictures, relevance, table, seconds):
     device = select_device()
     net, description = load_net(net)
     outputs = np.array(description["outputs"])
@@ -37,18 +39,30 @@ def explain_test_set(net, edited, unedited, methods, pictures, relevance, table)
     logits = predict_logits(net.to(device), data, device)
     decisions = logits.argmax(axis=1)
     maps = {method: np.empty(pixels["edited"].shape, np.float32) for method in methods}
+    took = dict.fromkeys(methods, 0.0)
     with whole_folder(pictures) as folder:
         for version, squares in pixels.items():
             for number, square in enumerate(progress(squares, version)):
                 Image.fromarray(square).save(folder / f"{number}_{version}.png")
         for number, name in enumerate(outputs):
             explained = np.full(len(decisions), number)
-            found = heatmaps(net, pixels["edited"], explained, methods, device)
-            for method, of_class in found.items():
+            for method in methods:
+                start = time.perf_counter()
+                of_class = heatmaps(net, pixels["edited"], explained, [method], device)[method]
+                took[method] += time.perf_counter() - start
                 draw_overlays(of_class, folder, f"{method}_{name}")
                 maps[method][decisions == number] = of_class[decisions == number]
     with atomic_write(relevance) as temporary:
         np.savez_compressed(temporary, **maps)
+    n = len(decisions) * len(outputs)
+    each = pd.Series(took) / n
+    columns = {
+        "images": n,
+        "device": device_name(device),
+        "seconds": each,
+        "images_per_second": 1 / each,
+    }
+    write_table(seconds, pd.DataFrame(columns).rename_axis("method").reset_index())
     columns = {
         "image": data.images,
         "true_class": outputs[data.labels.argmax(axis=1)],
@@ -94,5 +108,6 @@ if __name__ == "__main__":
     arguments.add_argument("--pictures", type=Path, required=True, help="folder to write")
     arguments.add_argument("--relevance", type=Path, required=True, help=".npz to write")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
+    arguments.add_argument("--seconds", type=Path, required=True, help="CSV to write")
     with user_errors():
         explain_test_set(**vars(arguments.parse_args()))

@@ -32,7 +32,8 @@ def difference(before, after, kind, python=None):
 
     Sizes: of weights, the largest difference, as a share of its tensor's largest weight; of
     pictures, the mean difference, as a share of white; of numbers in text, the largest one, as a
-    share of the number where that is above 1, but for columns of TIMES. first: in words, where the
+    share of the number where that is above 1, but for columns of TIMES and a page's cells of class
+    seconds. first: in words, where the
     first difference is. python: interpreter that has h5py, for Keras's .h5.
     """
     suffix = Path(before).suffix
@@ -146,7 +147,8 @@ def _of_text(before, after):
 
 
 def _without_times(text):
-    """Text without the columns TIMES, if it is a CSV that has all of them."""
+    """Text without a page's cells of times, or the columns TIMES of a CSV that has all of them."""
+    text = re.sub('(<td class="seconds"[^>]*>)[^<]*', r"\1", text)
     names = text.partition("\n")[0].split(",")
     if not set(TIMES) <= set(names):
         return text

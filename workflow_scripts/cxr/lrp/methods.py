@@ -82,21 +82,21 @@ class Method(NamedTuple):
 BACH = "Bach et al. 2015, doi 10.1371/journal.pone.0130140"
 METHODS = {
     "preset_a_flat": Method(
-        "LRP, as shipped",
+        "LRP (as shipped)",
         "Layer-wise relevance propagation as iNNvestigate ships it: the paper's method.",
         f"{BACH}; Alber et al. 2019, JMLR 20(93)",
         _lrp("preset_a_flat"),
         adds_up=True,
     ),
     "preset_a_flat_conserving": Method(
-        "LRP, conserving",
+        "LRP (conserving)",
         "The same rules with batch norm and the first convolution so that no relevance is lost.",
         BACH,
         _lrp("preset_a_flat_conserving"),
         adds_up=True,
     ),
     "lrp_canonised": Method(
-        "LRP, canonised",
+        "LRP (canonised)",
         "The conserving rules on the same net with batch norm merged into its neighbours.",
         "Pahde et al., CVPR workshops 2023, arXiv 2211.17174",
         _lrp("lrp_canonised"),
@@ -117,7 +117,8 @@ METHODS = {
     ),
     "integrated_gradients": Method(
         "Integrated gradients",
-        "The mean gradient on the way from ImageNet's mean colour to the image, times the input.",
+        "The mean gradient between ImageNet's mean colour and the image, times the input; adds up to "
+        "the logit less that of the colour.",
         "Sundararajan et al. 2017, arXiv 1703.01365",
         _by_gradient("integrated_gradients"),
         adds_up=True,
