@@ -20,7 +20,7 @@ from studies import ROOT, snakemake
 
 WIDTHS = [390, 820, 1300, 1920]
 CLASSES = ["normal", "viral_pneumonia", "covid19"]
-METHODS = ["preset_a_flat", "preset_a_flat_conserving"]
+METHODS = {"preset_a_flat": "LRP (as shipped)", "preset_a_flat_conserving": "LRP (conserving)"}
 LONG = "a_name_without_a_blank_" * 8
 FINDINGS = ["Pneumothorax", "Pleural_Thickening", "No Finding", *(f"finding{n}" for n in range(12))]
 GIF = base64.b64decode("R0lGODlhAQABAAAAACw=")  # one pixel
@@ -58,9 +58,10 @@ def gallery(
         for place, true in zip(range(n), itertools.cycle(classes), strict=False)
     ]
     (folder / "gallery").mkdir()
-    for place, kind in itertools.product(range(n), ["edited", f"{methods[-1]}_{classes[0]}"]):
+    for place, kind in itertools.product(range(n), ["edited", f"{[*methods][-1]}_{classes[0]}"]):
         (folder / f"gallery/{place}_{kind}.png").write_bytes(GIF)
     data = {"net": net, "classes": classes, "methods": methods, "pictures": "gallery"}
+    data["method"] = [*methods][-1]
     return fill(folder / "gallery.html", data=data | {"images": images})
 
 
@@ -72,7 +73,7 @@ def gallery(
         {"net": LONG, "name": f"{LONG}{{}}.png"},
         {"number": -98765432.1},
         {"classes": FINDINGS},
-        {"classes": [LONG[:90], "b"], "methods": [*METHODS, "c", "d", LONG[:90]]},
+        {"classes": [LONG[:90], "b"], "methods": METHODS | {"c": LONG[:90], "d": "D"}},
     ],
     ids=["three", "many", "long names", "large numbers", "15 classes", "5 methods"],
 )
@@ -94,7 +95,7 @@ def test_gallery_says_errors_and_labels_in_words(tmp_path):
         assert page.title() == page.inner_text("h1") == "Test images of net A"
         assert "Correct: normal" in cards.nth(0).inner_text()
         assert "Error: predicted normal, true class COVID-19" in cards.nth(2).inner_text()
-        assert page.inner_text("#method").splitlines()[-1] == "LRP, preset A flat, conserving"
+        assert page.inner_text("#method").splitlines()[-1] == "LRP (conserving)"
         page.check("#errors")
         assert cards.count() == 2
 
@@ -109,6 +110,17 @@ def test_checklists_overflow_at_no_width(tmp_path, name):
     with opened(fill(tmp_path / "checklists.html", checklists=lists)) as page:
         assert_fits(page)
         assert page.get_by_text(rows[-1]["asks"]).last.is_visible()
+
+
+def test_table_of_methods_overflows_at_no_width(tmp_path):
+    heads = [f"Localises: rank accuracy, net{n} on masks" for n in range(7)]
+    cells = [("LRP (conserving)", None), *[("-0.12 [-0.20, -0.03]", "yes")] * 6]
+    method = {"title": "Grad-CAM", "sentence": "A sentence.", "source": LONG}
+    values = {"heads": heads, "rows": [{"cells": cells, "seconds": "0.1"}] * 9}
+    path = tmp_path / "methods.html"
+    with opened(fill(path, net="netC", paragraph="Read it.", methods=[method], **values)) as page:
+        assert_fits(page)
+        assert page.get_by_text("Read it.").is_visible()
 
 
 SNAKEFILE = f"""

@@ -409,6 +409,7 @@ def test_script_runs_nothing_that_a_name_holds(flow, tmp_path, capsys):
 # Comparison
 
 
+PAGE = '<td class="no">0.3 <b>no</b></td>\n<td class="seconds" data-label="Seconds">{}</td>\n'
 HISTORY = "epoch,train_loss,seconds,images_per_second\n1,0.69,2.5,10\n"
 BLACK, CLEAR = np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)
 
@@ -429,6 +430,8 @@ def arrays(change=0.0, **options):
         ("a.json", "0" * 64, "1" * 64, 0, "sums of other files"),
         ("history.csv", HISTORY, HISTORY.replace("2.5,10", "7,3"), 0, "nothing but how"),
         ("history.csv", HISTORY, HISTORY.replace("0.69", "0.7"), 0.01, "line 2: '1,0.7'"),
+        ("a.html", PAGE.format(0.2), PAGE.format(7), 0, "nothing but how"),
+        ("a.html", PAGE.format(0.2), PAGE.format(7).replace("0.3", "0.4"), 0.1, "line 1"),
         ("a.svg", "M 100 5", "M 101 5", 0.01, "line 1"),
         ("a.svg", 'id="p0123456789"', 'id="p012345678a"', 0, "sums of other files"),
         ("a.svg", "base64,AAAA", "base64,AAAB", np.inf, "not readable"),

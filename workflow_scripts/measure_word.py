@@ -95,9 +95,11 @@ def shares_on(box, maps, data, rng):
     rows = []
     for number, name in enumerate(data.outputs):
         found = shares[(data.labels[:, number] == 1) & np.isfinite(shares)]
+        values = [np.nan] * 3
         if len(found):
             drawn = rng.choice(found, (BOOTSTRAP_SAMPLES, len(found))).mean(axis=1)
-            rows.append((name, len(found), found.mean(), *interval(drawn), area))
+            values = [found.mean(), *interval(drawn)]
+        rows.append((name, len(found), *values, area))
     columns = ["class", "n", "share_on_word", "share_low", "share_high", "share_of_area"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -117,8 +117,8 @@ METHODS = {
     ),
     "integrated_gradients": Method(
         "Integrated gradients",
-        "The mean gradient between ImageNet's mean colour and the image, times the input; adds up to "
-        "the logit less that of the colour.",
+        "The mean gradient between ImageNet's mean colour and the image, times the input; adds up "
+        "to the logit less that of the colour.",
         "Sundararajan et al. 2017, arXiv 1703.01365",
         _by_gradient("integrated_gradients"),
         adds_up=True,
