@@ -75,7 +75,8 @@ def test_answers(compared):
     assert "so do LRP (conserving), with smaller gains" in page
     assert "nearly the same maps by LRP (as shipped)" in page
     assert "netC on masks, they find the place no better than a spot" in page
-    assert "do not add up" in page
+    assert "do not add up" in page and "nan" not in page
+    assert "5000 times <b>no</b>" in page and ">2.0% <b>yes</b>" in page
 
 
 def test_a_faithful_method_alone(compared):

@@ -113,8 +113,13 @@ def test_checklists_overflow_at_no_width(tmp_path, name):
 
 
 def test_table_of_methods_overflows_at_no_width(tmp_path):
-    heads = [f"Localises: rank accuracy, net{n} on masks" for n in range(7)]
-    cells = [("LRP (conserving)", None), *[("-0.12 [-0.20, -0.03]", "yes")] * 6]
+    heads = ["Method", *[f"Localises: rank accuracy, chexnet{n} on boxes" for n in range(7)]]
+    interval = "-0.12 [-0.20, -0.03]"
+    cells = [
+        ("LRP (conserving)", None),
+        *[(interval, "yes")] * 6,
+        (f"{interval}; {interval}", "no"),
+    ]
     method = {"title": "Grad-CAM", "sentence": "A sentence.", "source": LONG}
     values = {"heads": heads, "rows": [{"cells": cells, "seconds": "0.1"}] * 9}
     path = tmp_path / "methods.html"

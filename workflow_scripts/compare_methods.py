@@ -132,25 +132,24 @@ def cells(table, measured, shortcut):
     """(heads, rows of the page): a cell is its text and an answer, yes, no or nothing."""
     heads = ["Method", "Conserves: error", "Depends on what was learnt: correlation"]
     heads += [f"Localises: rank accuracy, {what}" for what in measured.values()]
-    heads += [
-        "Faithful: gain, mean fill",
-        "Faithful: gain, blurred",
-        "Word drawn in: times its area",
-    ]
+    heads += ["Faithful: gain by mean fill; blurred", "Word drawn in: times its area"]
     heads += ["Planted shortcut: seen from"] if shortcut else []
     rows = []
     for row in table.to_dict("records"):
         found = [(row["title"], None)]
-        found.append((shown(row["conservation_error"], "{:.1%}"), row["conserves"]))
+        error = row["conservation_error"]
+        found.append((shown(error, "{:.1%}" if error < 10 else "{:.0f} times"), row["conserves"]))
         found.append((shown(row["correlation_with_random"], "{:.2f}"), row["depends_on_learnt"]))
         for name in measured:
-            found.append(with_interval(row, f"rank_accuracy{{}}_{name}", row[f"localises_{name}"]))
-        for fill in FILLS:
-            found.append(with_interval(row, f"gain_{fill}{{}}", row["faithful"]))
+            text = with_interval(row, f"rank_accuracy{{}}_{name}")
+            found.append((text, row[f"localises_{name}"]))
+        gains = "; ".join(with_interval(row, f"gain_{fill}{{}}") for fill in FILLS)
+        found.append((gains, row["faithful"]))
         found.append((shown(row["times_area_on_word"], "{:.1f}"), None))
         if shortcut:
             dose = row["shortcut_from"]
             found.append(("never" if dose == np.inf else shown(dose, "{:.0f} %"), None))
+        found = [(text, kind if pd.notna(kind) else None) for text, kind in found]
         rows.append({"cells": found, "seconds": shown(row["seconds"], "{:.1g}")})
     return heads, rows
 
@@ -159,10 +158,9 @@ def shown(value, form):
     return form.format(value) if pd.notna(value) else "-"
 
 
-def with_interval(row, name, found):
+def with_interval(row, name):
     value, low, high = (row[name.format(end)] for end in ("", "_low", "_high"))
-    text = shown(value, "{:.2f}")
-    return (f"{text} [{low:.2f}, {high:.2f}]" if pd.notna(low) else text), found
+    return shown(value, "{:.2f}") + (f" [{low:.2f}, {high:.2f}]" if pd.notna(low) else "")
 
 
 def which_to_read(table, measured):

@@ -126,19 +126,19 @@ METHODS = {
     "gaussian": Method(
         "Centred Gaussian",
         "The same for every image: bright in the middle.",
-        "a baseline that looks at neither image nor net",
+        "A baseline that looks at neither image nor net",
         _gaussian,
     ),
     "edges": Method(
         "Edges",
         "The image's own edges, by Sobel's filter.",
-        "a baseline that does not look at the net (Adebayo et al. 2018, arXiv 1810.03292)",
+        "A baseline that does not look at the net (Adebayo et al. 2018, arXiv 1810.03292)",
         _edges,
     ),
     "random": Method(
         "Random",
         "Uniform noise.",
-        "a baseline that looks at neither image nor net",
+        "A baseline that looks at neither image nor net",
         _random,
     ),
 }
