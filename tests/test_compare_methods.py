@@ -74,7 +74,7 @@ def test_answers(compared):
     assert "Read Grad-CAM: its maps depend" in page
     assert "so do LRP (conserving), with smaller gains" in page
     assert "nearly the same maps by LRP (as shipped)" in page
-    assert "netC on masks, they find the place no better than a spot" in page
+    assert "By masks (netC), they find the place no better than a spot" in page
     assert "do not add up" in page and "nan" not in page
     assert "5000 times <b>no</b>" in page and ">2.0% <b>yes</b>" in page
 

@@ -50,7 +50,7 @@ def compare_methods(
     measured = {}
     for name, path in localisation.items():
         found, kind = localises(path)
-        measured[name] = f"{name} on {'boxes' if kind == 'finding' else 'masks'}"
+        measured[name] = f"{'boxes' if kind == 'finding' else 'masks'} ({name})"
         table = table.join(found.add_suffix(f"_{name}"))
     table = table.join(faithful(faithfulness))
     table = table.join(on_word(word))
@@ -199,7 +199,7 @@ def caveats(row, measured):
     }
     for what, found in places.items():
         better = "better" if found == "yes" else "no better"
-        yield f"Of {what}, they find the place {better} than a spot in the middle does."
+        yield f"By {what}, they find the place {better} than a spot in the middle does."
     if not places:
         yield "Whether they point at disease was not measured."
     if known.get("conserves") != "yes":
