@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from cxr.cli import InputError
-from cxr.data.chestxray14 import FINDINGS, LABELS, read_labels
+from cxr.data.chestxray14 import FINDINGS, LABELS, read_boxes, read_labels
 from cxr.data.decoding import read_grey
 from cxr.data.images import cover
-from cxr.data.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral
+from cxr.data.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral, draw_marked
 from draw_phantoms import draw_chestxray14, draw_covid19
 from PIL import Image
 
@@ -62,7 +62,11 @@ def images_of(archive):
 
 def test_chestxray14_has_the_files_of_nih(chestxray14):
     archives = [f"images_{number:03}.tar.gz" for number in (1, 2, 3)]
-    assert sorted(files(chestxray14)) == ["Data_Entry_2017_v2020.csv", *archives]
+    assert sorted(files(chestxray14)) == [
+        "BBox_List_2017.csv",
+        "Data_Entry_2017_v2020.csv",
+        *archives,
+    ]
     content = (chestxray14 / "Data_Entry_2017_v2020.csv").read_bytes()
     assert content.startswith(HEADER) and content.endswith(b"\n") and b"\r" not in content
     assert {line.count(b",") for line in content.splitlines()[1:]} == {10}
@@ -105,8 +109,9 @@ def test_covid19_has_the_files_of_kaggle(covid19):
         ],
     }
     images = {f"{folder}/{name}" for folder, listed in names.items() for name in listed}
-    assert {name for name in found if name.endswith(".png")} == images
-    assert set(found) - images == {
+    masks = {name for name in found if name.startswith("masks/")}
+    assert {name for name in set(found) - masks if name.endswith(".png")} == images
+    assert set(found) - masks - images == {
         "COVID-19.metadata.xlsx",
         "NORMAL.metadata.xlsx",
         "Viral Pneumonia.matadata.xlsx",
@@ -134,7 +139,7 @@ def test_lateral_views_are_covid19_images(covid19):
 def test_every_box_is_bright_inside_and_nothing_is_bright_outside(covid19):
     boxes = pd.read_csv(covid19 / "text_boxes.csv")
     assert list(boxes) == ["image", "x0", "y0", "x1", "y1", "text"]
-    for path in covid19.rglob("*.png"):
+    for path in covid19.glob("[CNV]*/*.png"):
         image = read_grey(path)
         of_image = boxes[boxes.image == str(path.relative_to(covid19))]
         corners = of_image[["x0", "y0", "x1", "y1"]].to_numpy()
@@ -153,7 +158,7 @@ def test_words_are_in_half_of_the_covid19_images_alone(covid19):
 
 def test_tint_is_of_covid19_alone_and_vanishes_in_grey(covid19):
     tinted = []
-    for path in covid19.rglob("*.png"):
+    for path in covid19.glob("[CNV]*/*.png"):
         red, green, blue = np.asarray(Image.open(path).convert("RGB"), float).transpose(2, 0, 1)
         if (red != blue).any():
             tinted.append(path.parent.name)
@@ -178,6 +183,37 @@ def test_each_finding_has_a_mark_that_shows():
             draw_frontal(marks, 64, np.random.default_rng(0)).astype(int) for marks in ([], [mark])
         )
         assert ill.shape == (64, 64) and np.abs(ill - clear).max() > 20
+
+
+@pytest.mark.parametrize("name", [*MARKS, "COVID-19"])
+def test_a_mask_is_where_its_mark_changes_the_picture(name):
+    mark = MARKS.get(name, COVID19)
+    picture, shown = draw_marked([mark], 128, np.random.default_rng(2))
+    clear, _ = draw_marked([mark._replace(strength=1e-6)], 128, np.random.default_rng(2))
+    change = np.abs(picture.astype(int) - clear)
+    assert shown.shape == (1, 128, 128) and shown.any() and shown.mean() < 0.5
+    assert change[shown[0]].min() > 5 and change[shown[0]].mean() > 25
+    assert change[~shown[0]].mean() < 6
+
+
+def test_every_boxed_finding_has_a_box_that_its_image_has_the_label_of(chestxray14):
+    boxes = read_boxes(chestxray14 / "BBox_List_2017.csv")
+    labels = read_labels(chestxray14 / "Data_Entry_2017_v2020.csv").set_index("image")
+    assert all(labels.loc[image, finding] == 1 for image, finding in boxes.values[:, :2])
+    names = set(boxes.finding)
+    assert names < set(FINDINGS) and len(names) == 8
+    listed = boxes.groupby("finding").image.nunique()
+    assert (listed / labels[sorted(names)].sum()).min() > 0.6, "few are hidden behind the heart"
+
+
+def test_opacities_have_masks_of_their_image_s_size(covid19):
+    masks = {str(path.relative_to(covid19 / "masks")) for path in covid19.glob("masks/*/*")}
+    laterals = set(pd.read_csv(covid19 / "lateral_views.csv").image)
+    ill = {str(p.relative_to(covid19)) for p in covid19.glob("[CV]*/*.png")}
+    assert masks == ill - laterals
+    for mask in masks:
+        assert np.unique(read_grey(covid19 / "masks" / mask)).tolist() == [0, 255]
+        assert read_grey(covid19 / "masks" / mask).size == read_grey(covid19 / mask).size
 
 
 def test_too_few_patients_for_the_archives_are_refused(tmp_path):

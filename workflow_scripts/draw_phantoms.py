@@ -2,7 +2,9 @@
 
 For the demo and the tests, which need images that anyone may use and any machine can make.
 Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
-COVID-19 database's NORMAL and Viral Pneumonia. Equal arguments give equal bytes.
+COVID-19 database's NORMAL and Viral Pneumonia. Where the marks of disease show is written too: as
+NIH's list of boxes, and as masks of the COVID-19 database's images. Equal arguments give equal
+bytes.
 """
 
 import gzip
@@ -15,15 +17,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, progress, user_errors
-from cxr.data.chestxray14 import FINDINGS, NO_FINDING
-from cxr.data.phantoms import COVID19, MARKS, draw_frontal, draw_lateral
+from cxr.data.chestxray14 import BOX_NAMES, BOXED_SIZE, FINDINGS, NO_FINDING
+from cxr.data.phantoms import COVID19, MARKS, draw_lateral, draw_marked
 from cxr.files import atomic_write, write_file, write_table
 from PIL import Image, ImageDraw, ImageFont
+from scipy import ndimage
 
 HEADER = (  # of Data_Entry_2017_v2020.csv: commas inside brackets make 9 names of 11 columns
     "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
     "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
 )
+BOX_HEADER = "Image Index,Finding Label,Bbox [x,y,w,h],,,"  # of BBox_List_2017.csv
 DETECTORS = ("2500,2048,0.168,0.168", "3056,2544,0.139,0.139", "2048,2500,0.171,0.171")
 WORDS = ("SEDUTO", "PORTABLE", "AP SUPINE")
 METADATA = {  # Kaggle's names, the misspelt one too
@@ -39,9 +43,12 @@ BOX_COLUMNS = ["image", "x0", "y0", "x1", "y1", "text"]
 
 
 def draw_chestxray14(folder, archives, patients, stored_size, seed):
-    """Label table and archives like NIH's: 1 to 4 images for each of the patients."""
+    """Label table, list of boxes and archives like NIH's: 1 to 4 images of each of the patients.
+
+    Every mark of a finding that NIH's list has gets a box; NIH drew them on 880 of 112,120 images.
+    """
     rng = np.random.default_rng([seed, 14])
-    rows, members, continued = [], [], []
+    rows, boxes, members, continued = [], [], [], []
     # Dealt like cards, each finding but Pneumonia comes equally often.
     others = [finding for finding in FINDINGS if finding != "Pneumonia"]
     deck = rng.permuted(np.tile(others, (patients, 1)), axis=1).ravel().tolist()
@@ -51,7 +58,9 @@ def draw_chestxray14(folder, archives, patients, stored_size, seed):
         for follow_up in range(rng.integers(1, 5)):
             findings = draw_findings(deck, rng)
             name = f"{patient:08}_{follow_up:03}.png"
-            image = draw_frontal([MARKS[finding] for finding in findings], stored_size, rng)
+            marks = [MARKS[finding] for finding in findings]
+            image, shown = draw_marked(marks, stored_size, rng)
+            boxes += box_rows(name, findings, shown)
             mode = "RGBA" if rng.random() < 0.1 else "L"
             if follow_up:
                 continued.append(len(members))
@@ -64,10 +73,25 @@ def draw_chestxray14(folder, archives, patients, stored_size, seed):
     if len(continued) < archives:
         raise InputError(f"{patients} patients are too few for {archives} archives")
     write_file(folder / "Data_Entry_2017_v2020.csv", "\n".join([HEADER, *rows, ""]))
+    write_file(folder / "BBox_List_2017.csv", "\n".join([BOX_HEADER, *boxes, ""]))
     # NIH's archives end where they are full: in the middle of a patient.
     ends = [continued[len(continued) * number // archives] for number in range(1, archives)]
     for number, (start, end) in enumerate(zip([0, *ends], [*ends, None], strict=True), 1):
         write_archive(folder / f"images_{number:03}.tar.gz", members[start:end])
+
+
+def box_rows(image, findings, shown):
+    """Rows of NIH's list: a box around each patch, in pixels of an image of BOXED_SIZE.
+
+    shown: where each of the findings shows, bool (len(findings), size, size).
+    """
+    scale, rows = BOXED_SIZE / shown.shape[1], []
+    for finding, mask in zip(findings, shown, strict=True):
+        if name := next((name for name in BOX_NAMES if BOX_NAMES[name] == finding), None):
+            for y, x in ndimage.find_objects(ndimage.label(mask)[0]):
+                sides = (x.start, y.start, x.stop - x.start, y.stop - y.start)
+                rows.append(f"{image},{name},{','.join(str(scale * side) for side in sides)}")
+    return rows
 
 
 def draw_findings(deck, rng):
@@ -85,6 +109,7 @@ def draw_covid19(
 ):
     """Class folders, metadata and README like Kaggle's version 1, and two lists as if by hand.
 
+    Beside the lists, in masks/, white where an image's opacities show, by the names of the images.
     And a table like the COVID-19 image data collection's, of patients, views and pages.
     """
     rng = np.random.default_rng([seed, 19])
@@ -106,7 +131,11 @@ def draw_covid19(
                 lateral_views.append((path, "side view"))
                 image = Image.fromarray(draw_lateral(stored_size, rng))
             else:
-                image = Image.fromarray(draw_frontal(marks, stored_size, rng))
+                image, shown = draw_marked(marks, stored_size, rng)
+                image = Image.fromarray(image)
+                if marks:
+                    mask = Image.fromarray(255 * shown.any(axis=0).astype(np.uint8))
+                    write_file(lists / "masks" / path, png(mask))
             boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
             write_file(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
         called = f"{name}({{}})" if covid else f"{name}-{{}}"  # other names than the files'
@@ -197,7 +226,7 @@ if __name__ == "__main__":
     arguments.add_argument("--chestxray14", type=Path, required=True, help="folder to write")
     arguments.add_argument("--covid19", type=Path, required=True, help="folder to write")
     arguments.add_argument(
-        "--lists", type=Path, help="folder of the lists and the collection; default: --covid19"
+        "--lists", type=Path, help="folder of lists, collection and masks; default: --covid19"
     )
     for name, value, what in (
         ("archives", 3, "of ChestX-ray14"),

@@ -164,7 +164,8 @@ def read_rows(path, columns=(), rename=None):
     """Rows of a CSV table with a header: (names, rows); rows are (number of the line, texts).
 
     Commas, semicolons or tabs separate the fields. Columns without a name and rows without a
-    value are dropped, as is an empty field more at the end of every row (NIH's table of 2017).
+    value are dropped, as is an empty field more at the end of every row (NIH's table of 2017), and
+    are names without a value at the end of the header (NIH's list of boxes).
     rename: function of a column's name. Raises InputError for a missing column, a name that is
     there twice, a row of another length than the header, and what read_text refuses.
     """
@@ -184,6 +185,8 @@ def read_rows(path, columns=(), rename=None):
         )
     if twice := [name for name in names if name and names.count(name) > 1]:
         raise InputError(f"{path}: found the column {twice[0]!r} twice, expected it once")
+    while len(names) > max((len(fields) for _, fields in rows), default=1) and not names[-1]:
+        names.pop()
     rows = _of_length(path, rows, len(names))
     named = [place for place, name in enumerate(names) if name]
     if len(named) < len(names):

@@ -1,4 +1,4 @@
-"""ChestX-ray14's label table, as NIH ships it (2017 and v2020)."""
+"""ChestX-ray14's label table (2017 and v2020) and its list of boxes, as NIH ships them."""
 
 import re
 
@@ -27,6 +27,11 @@ FINDINGS = (
 )
 NO_FINDING = "No Finding"
 LABELS = (*FINDINGS, NO_FINDING)
+# Findings that the list of boxes has, by its names for them (Wang et al. 2017, arXiv 1705.02315).
+BOX_NAMES = {
+    "Infiltrate" if finding == "Infiltration" else finding: finding for finding in FINDINGS[:8]
+}
+BOXED_SIZE = 1024  # pixels, width and height of the images that boxes refer to
 
 
 def read_labels(path):
@@ -98,3 +103,26 @@ def years(text):
     written = AGE.fullmatch(text.strip().upper())
     age = float(written[1]) / PER_YEAR[written[2]] if written else np.nan
     return age if age <= OLDEST else np.nan
+
+
+def read_boxes(path):
+    """Read NIH's list of boxes, BBox_List_2017.csv: image, finding, x0, y0, x1, y1.
+
+    finding is one of FINDINGS; x0 to y1 are shares of the image's width and height, 0 to 1. Raises
+    InputError for a missing column, a finding that the list doesn't have, or a box that is empty or
+    leads outside the image.
+    """
+    box = ["Bbox [x", "y", "w", "h]"]  # one name in the header, which its commas cut
+    choices = {"Finding Label": list(BOX_NAMES)}
+    table = read_table(path, filled=["Image Index"], numbers=box, choices=choices)
+    corner, sides = table[box[:2]].to_numpy(float), table[box[2:]].to_numpy(float)
+    inside = (corner >= 0) & (sides > 0) & (corner + sides <= BOXED_SIZE)
+    if (bad := ~inside.all(axis=1)).any():
+        raise InputError(
+            f"{path}: found the box {table.loc[bad, box].iloc[0].tolist()} of image "
+            f"{table.loc[bad, 'Image Index'].iloc[0]}, expected x, y, width and height inside "
+            f"{BOXED_SIZE} x {BOXED_SIZE} pixels"
+        )
+    corners = np.hstack([corner, corner + sides]) / BOXED_SIZE
+    named = {"image": table["Image Index"], "finding": table["Finding Label"].map(BOX_NAMES)}
+    return pd.DataFrame(named | dict(zip(("x0", "y0", "x1", "y1"), corners.T, strict=True)))

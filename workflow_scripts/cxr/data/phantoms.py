@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 BRIGHTEST = 225  # grey value that anatomy never exceeds; burnt-in text does
+VISIBLE = 0.25  # share of the way to dense, or to air, from which a mark counts as showing
 
 
 class Mark(NamedTuple):
@@ -48,6 +49,15 @@ COVID19 = Mark(0.48, 0.0, 0.11, 0.10, 0.8, 14, (0.14, 0.34), edge=1.3, bilateral
 
 def draw_frontal(marks, size, rng):
     """Frontal view with marks (a list of Mark) in its lungs; uint8 (size, size)."""
+    return draw_marked(marks, size, rng)[0]
+
+
+def draw_marked(marks, size, rng):
+    """draw_frontal's picture, and where each of its marks shows: bool (len(marks), size, size).
+
+    A mark shows where it takes the tissue at least VISIBLE of the way to dense, or to air, and
+    neither heart nor spine nor abdomen lies over it.
+    """
     x, y = chest_grid(size, rng)
     side = np.abs(x)
     thorax = inside(np.hypot(x / (0.80 + 0.12 * y), (y - 0.12) / 0.98), 1, 0.16)
@@ -63,9 +73,9 @@ def draw_frontal(marks, size, rng):
     hilum, angle = np.hypot(side - 0.15, y), np.arctan2(y, side - 0.15)
     vessels = np.clip(np.cos(9 * (angle + 0.1 * clouds(x, 9, rng))), 0, 1) ** 2
     picture = blend(picture, 0.62, np.exp(-hilum / 0.20) * (0.35 + 0.4 * vessels) * lungs)
-    for mark in marks:
-        mask = patches(mark, x, y, rng) * lungs
-        picture = blend(picture, 0.80 if mark.strength > 0 else 0.05, abs(mark.strength) * mask)
+    drawn = [abs(mark.strength) * (patches(mark, x, y, rng) * lungs) for mark in marks]
+    for mark, mask in zip(marks, drawn, strict=True):
+        picture = blend(picture, 0.80 if mark.strength > 0 else 0.05, mask)
 
     ribs = np.cos(2 * np.pi * (y - 0.6 * (side - 0.2) ** 2) / 0.18 + rng.uniform(0, 6))
     front_ribs = np.cos(2 * np.pi * (y + 0.6 * side) / 0.24 + rng.uniform(0, 6))
@@ -73,13 +83,17 @@ def draw_frontal(marks, size, rng):
     picture += 0.09 * cage * thorax * (1 - 0.7 * abdomen)
     clavicle = inside(np.abs(y + 0.60 + 0.22 * side), 0.035, 0.04) * inside(side, 0.8, 0.1)
     picture += 0.10 * clavicle * body
-    picture = blend(picture, 0.84, 0.9 * abdomen * body)
     heart = ellipse(x - 0.35 * (y - 0.3), y, (0.12, 0.34), (rng.uniform(0.28, 0.36), 0.42), 0.35)
-    picture = blend(picture, 0.82, 0.92 * heart)
-    picture = blend(picture, 0.80, 0.9 * inside(side, 0.13 + 0.05 * y**2, 0.12) * body)
+    mediastinum = inside(side, 0.13 + 0.05 * y**2, 0.12) * body
+    over = ((0.84, 0.9 * abdomen * body), (0.82, 0.92 * heart), (0.80, 0.9 * mediastinum))
+    for value, mask in over:
+        picture = blend(picture, value, mask)
+        drawn = [(1 - mask) * below for below in drawn]
     vertebrae = inside(side, 0.09, 0.06) * np.cos(2 * np.pi * y / 0.15)
     trachea = inside(side, 0.05, 0.05) * inside(y, -0.25, 0.15)
-    return expose(picture + 0.025 * vertebrae * body - 0.20 * trachea * body, size, rng)
+    picture = expose(picture + 0.025 * vertebrae * body - 0.20 * trachea * body, size, rng)
+    shown = [resize(mask, size) >= VISIBLE for mask in drawn]
+    return picture, np.array(shown, bool).reshape(-1, size, size)
 
 
 def draw_lateral(size, rng):
