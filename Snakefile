@@ -48,6 +48,7 @@ include: "rules/convert.smk"
 include: "rules/explain.smk"
 include: "rules/test_set.smk"
 include: "rules/methods.smk"
+include: "rules/localisation.smk"
 include: "rules/audits.smk"
 include: "rules/tables.smk"
 include: "rules/replicates.smk"
@@ -84,6 +85,8 @@ localrules:
     select_figure_images,
     plot_heatmaps,
     write_gallery,
+    prepare_boxes,
+    prepare_masks,
     compare_methods,
     audit,
     audit_duplicates,
@@ -132,6 +135,7 @@ rule study:
         "results/tables/word.csv",
         "results/tables/methods.csv",
         f"results/{config['heatmaps']['net']}/gallery.html",
+        localisations(),
         "results/replicates/summary.csv" if config["replicates"] else [],
 
 

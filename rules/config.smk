@@ -104,7 +104,7 @@ def check_braces(settings):
         "chestxray14.lists": settings["chestxray14"]["lists"],
         **{
             f"covid19.{key}": [covid19[key] or ""]
-            for key in ("lateral_views", "originals", "text_boxes")
+            for key in ("lateral_views", "originals", "text_boxes", "masks")
         },
     }
     for key, found in paths.items():

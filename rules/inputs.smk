@@ -15,7 +15,9 @@ def phantoms(settings):
         for sources in settings["sources"].values()
         for source in sources
     ]
-    lists = [settings["covid19"]["lateral_views"], settings["covid19"]["text_boxes"]]
+    lists = [
+        settings["covid19"][key] for key in ("lateral_views", "text_boxes", "masks")
+    ]
     return [path for path in [*local, *lists] if path and is_phantom(path)]
 
 
@@ -152,6 +154,50 @@ def innvestigate_methods():
     """Those that iNNvestigate has: two that PyTorch has, too, and presets that it alone has."""
     methods = config["heatmaps"]["methods"]
     return [name for name in methods if name in IN_INNVESTIGATE or name not in METHODS]
+
+
+# localisation
+
+
+def box_list(wildcards):
+    """NIH's list of boxes: the first source of its kind."""
+    if not config["sources"]["boxes"]:
+        raise config_error(
+            "sources.boxes",
+            "empty; expected NIH's list of boxes, BBox_List_2017.csv, to compare heatmaps with",
+        )
+    return f"results/downloads/boxes/{config['sources']['boxes'][0]['name']}"
+
+
+def mask_folder(wildcards):
+    """The folder of masks of COVID-19 images."""
+    path = config["covid19"]["masks"]
+    if not path:
+        raise config_error(
+            "covid19.masks",
+            "empty; expected a folder of masks, PNGs by the names of the images, to compare "
+            "heatmaps with",
+        )
+    return ancient(path) if is_phantom(path) else path
+
+
+def mask_sums(wildcards):
+    """The sum of a folder of phantoms' masks, whose age means nothing."""
+    path = config["covid19"]["masks"]
+    return sums_of([path]) if path and is_phantom(path) else []
+
+
+def localisations():
+    """Tables and figures of how well heatmaps localise, where there are boxes, or masks."""
+    nets = {
+        **dict.fromkeys(config["nets"] if config["covid19"]["masks"] else [], ""),
+        **dict.fromkeys(
+            config["pretrained"] if config["sources"]["boxes"] else [], "pretrained/"
+        ),
+    }
+    return [
+        f"results/{folder}{net}/localisation.csv" for net, folder in nets.items()
+    ] + [f"results/figures/localisation_{net}.svg" for net in nets]
 
 
 # replicates

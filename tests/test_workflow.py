@@ -202,7 +202,7 @@ def with_phantoms(study, tmp_path, change):
         for sources in settings["sources"].values():
             for source in sources:
                 source["local"] = str(study / source["local"])
-        for key in ("lateral_views", "text_boxes"):
+        for key in ("lateral_views", "text_boxes", "masks"):
             settings["covid19"][key] = str(study / settings["covid19"][key])
 
     return overlay(study, tmp_path, move)
@@ -301,7 +301,7 @@ def test_blanks_and_apostrophes_in_paths(study, tmp_path):
                 source["local"] = str(given / source["local"].removeprefix("phantoms/"))
         settings["chestxray14"] = {"lists": [str(given / "train val.txt"), str(given / "test.txt")]}
         settings["covid19"] |= {"originals": str(given / "originals")}
-        for key in ("lateral_views", "text_boxes"):
+        for key in ("lateral_views", "text_boxes", "masks"):
             settings["covid19"][key] = str(given / f"{key}.csv")
 
     targets = ["results/data/counts.csv", "results/data/covid19/text_boxes.csv"]
@@ -366,6 +366,42 @@ def test_heatmaps_are_checked_by_a_second_implementation(study):
     assert min(float(row["rank_correlation"]) for row in rows) >= 0.995
     assert len(read(study / "results/netC/heatmaps/test_set.csv")) == 12
     assert len(read(study / "results/netC/heatmaps/randomised.csv")) == 3 * 2 * 2
+
+
+def test_heatmaps_are_compared_with_boxes_and_masks(study):
+    """By every net; the phantoms say where their marks are."""
+    files = {net: ("class", f"results/{net}/localisation.csv") for net in NETS}
+    for name in ("chestxray14", "chexnet"):
+        files[name] = ("finding", f"results/pretrained/{name}/localisation.csv")
+    for net, (kind, path) in files.items():
+        rows = read(study / path)
+        over_all = {row["method"]: row for row in rows if row[kind] == "all"}
+        assert {"preset_a_flat", "gaussian", "edges", "random"} <= set(over_all)
+        assert all(0 < float(row["chance"]) < 0.5 and int(row["n"]) > 0 for row in rows)
+        assert float(over_all["gaussian"]["beats_gaussian"]) == 0.5
+        assert (study / f"results/figures/localisation_{net}.svg").exists()
+    classes = {row["class"] for row in read(study / "results/netA/localisation.csv")}
+    assert classes == {"viral_pneumonia", "covid19", "all"}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "target"),
+    [
+        ("sources", "boxes", "results/pretrained/chestxray14/localisation.csv"),
+        ("covid19", "masks", "results/netA/localisation.csv"),
+    ],
+)
+def test_without_boxes_or_masks_nothing_is_compared_with_them(
+    clone, tmp_path, section, key, target
+):
+    def change(settings):
+        settings[section][key] = [] if key == "boxes" else None
+
+    path = overlay(clone, tmp_path, change)
+    jobs = planned(clone, "all", config=path)
+    assert {"boxes": "localise_pretrained", "masks": "localise"}[key] not in jobs
+    run = snakemake(clone, "--dry-run", target, config=path)
+    assert run.returncode == 1 and f"config: {section}.{key}: empty; expected" in run.stdout
 
 
 def test_published_numbers_stand_beside_ours(study):
