@@ -11,8 +11,6 @@ rule find_words:
         "results/data/{covid19}/found_words.csv",
     log:
         "results/logs/data/{covid19}/found_words.csv.log",
-    benchmark:
-        "results/benchmarks/data/{covid19}/found_words.csv.tsv"
     conda:
         CONDA_TORCH
     threads: 2

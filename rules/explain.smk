@@ -75,8 +75,6 @@ rule explain:
         pictures=directory("results/{net}/heatmaps/pictures"),
     log:
         "results/logs/{net}/heatmaps/relevance.npz.log",
-    benchmark:
-        "results/benchmarks/{net}/heatmaps/relevance.npz.tsv"
     priority: 10
     conda:
         "../envs/keras.yaml"

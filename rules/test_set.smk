@@ -16,8 +16,6 @@ rule explain_test_set:
         pictures=directory("results/{net}/gallery"),
     log:
         "results/logs/{net}/heatmaps/test_set.npz.log",
-    benchmark:
-        "results/benchmarks/{net}/heatmaps/test_set.npz.tsv"
     conda:
         CONDA_TORCH
     resources:

@@ -40,8 +40,6 @@ rule train_phase:
         history="results/{net}/phase{phase}/history.csv",
     log:
         "results/logs/{net}/phase{phase}/checkpoint.safetensors.log",
-    benchmark:
-        "results/benchmarks/{net}/phase{phase}/checkpoint.safetensors.tsv"
     priority: 20  # the long chains first
     conda:
         CONDA_TORCH
