@@ -75,8 +75,6 @@ rule localise:
         ),
     log:
         "results/logs/{net}/localisation.csv.log",
-    benchmark:
-        "results/benchmarks/{net}/localisation.csv.tsv"
     conda:
         CONDA_TORCH
     resources:
@@ -126,7 +124,5 @@ use rule localise as localise_pretrained with:
         ),
     log:
         "results/logs/pretrained/{name}/localisation.csv.log",
-    benchmark:
-        "results/benchmarks/pretrained/{name}/localisation.csv.tsv"
     message:
         "Measuring whether heatmaps point at NIH's boxes ({wildcards.name})"

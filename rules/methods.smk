@@ -1,26 +1,14 @@
 """What heatmaps are worth: how faithful they are to their net, and which method to read."""
 
-HEATMAPS = f"results/{config['heatmaps']['net']}/heatmaps"
+NET = config["heatmaps"]["net"]
+HEATMAPS = f"results/{NET}/heatmaps"
 SHORTCUT = "results/shortcut/curves.csv"  # where it was made: it is not part of `all`
-LOCALISATION = {
-    **(
-        {
-            config["heatmaps"][
-                "net"
-            ]: f"results/{config['heatmaps']['net']}/localisation.csv"
-        }
-        if config["covid19"].get("masks")
-        else {}
-    ),
-    **(
-        {
-            name: f"results/pretrained/{name}/localisation.csv"
-            for name in config["pretrained"]
-        }
-        if config["sources"].get("boxes")
-        else {}
-    ),
-}
+LOCALISATION = {}
+if config["covid19"].get("masks"):
+    LOCALISATION[NET] = f"results/{NET}/localisation.csv"
+if config["sources"].get("boxes"):
+    for name in config["pretrained"]:
+        LOCALISATION[name] = f"results/pretrained/{name}/localisation.csv"
 
 
 rule measure_faithfulness:
@@ -51,8 +39,6 @@ rule measure_faithfulness:
         ),
     log:
         "results/logs/{net}/faithfulness.csv.log",
-    benchmark:
-        "results/benchmarks/{net}/faithfulness.csv.tsv"
     conda:
         CONDA_TORCH
     resources:
@@ -75,7 +61,7 @@ rule compare_methods:
         explained=f"{HEATMAPS}/test_set.csv",
         seconds=f"{HEATMAPS}/seconds.csv",
         randomised=f"{HEATMAPS}/randomised.csv",
-        faithfulness=f"results/{config['heatmaps']['net']}/faithfulness.csv",
+        faithfulness=f"results/{NET}/faithfulness.csv",
         word="results/tables/word_relevance.csv",
         localisation=list(LOCALISATION.values()),
         shortcut=lambda wildcards: (
@@ -102,7 +88,7 @@ rule compare_methods:
         options=options(
             {
                 "methods": pytorch_methods(),
-                "net": config["heatmaps"]["net"],
+                "net": NET,
                 "localisation": LOCALISATION,
             }
         ),
