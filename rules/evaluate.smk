@@ -40,8 +40,6 @@ rule predict:
 rule evaluate:
     input:
         predictions="results/{net}/predictions.csv",
-        split=covid19_file("split.csv"),
-        duplicates="results/data/covid19/duplicates.csv",
         env=environment("torch"),
     output:
         confusion="results/{net}/confusion.csv",
@@ -60,7 +58,6 @@ rule evaluate:
         "Evaluating {wildcards.net}"
     shell:
         "{params.run} --predictions {input.predictions} {params.options}"
-        " --split {input.split} --duplicates {input.duplicates}"
         " --confusion {output.confusion} --metrics {output.metrics} --summary {output.summary}"
         " &> {log}"
 

@@ -1,5 +1,7 @@
 """Fed with the paper's table 2, the scores are those of its table 3."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -9,18 +11,27 @@ from compare_nets import compare_nets
 from cxr.cli import InputError
 from cxr.data.covid19 import CLASSES
 from cxr.evaluation.metrics import (
-    bootstrap_weights,
+    MIN_GROUPS,
+    auroc,
+    auroc_interval,
+    bounded_interval,
+    calibrated_error,
+    calibration_error,
     class_scores,
     compare_aurocs,
     confusion,
-    expected_calibration_error,
+    exchange_test,
+    group_variance,
     macro_auroc,
+    mean_interval,
     metrics,
+    paired_interval,
     proportion_interval,
     summary,
 )
-from evaluate import evaluate, groups_of
+from evaluate import evaluate
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+from statsmodels.stats.contingency_tables import mcnemar
 
 TABLE_2 = np.array([[60, 0, 0], [0, 60, 0], [1, 0, 59]])
 
@@ -39,7 +50,7 @@ def predictions(counts):
 
 
 def test_table_3_of_the_paper():
-    table = metrics(predictions(TABLE_2), seed=0)
+    table = metrics(predictions(TABLE_2))
     scores = table[["recall", "precision", "f1"]].round(3).to_numpy()
     # The paper prints 0.991 as F1 of COVID-19, computed from a rounded recall.
     expected = [[1, 0.984, 0.992], [1, 1, 1], [0.983, 1, 0.992], [0.994, 0.995, 0.994]]
@@ -64,52 +75,108 @@ def test_accuracy_has_its_exact_interval():
     assert (row.n, row.errors) == (180, 1)
 
 
-def test_intervals_hold_the_scores_and_follow_the_seed():
+def test_intervals_hold_the_scores():
     table = predictions([[50, 6, 4], [5, 52, 3], [9, 1, 50]])
-    first, again, other = (metrics(table, seed) for seed in (0, 0, 1))
+    scores, row = metrics(table), summary(table, seed=0).iloc[0]
     for name in ("recall", "precision", "f1"):
-        assert (first[f"{name}_low"] < first[name]).all()
-        assert (first[name] < first[f"{name}_high"]).all()
-    pd.testing.assert_frame_equal(first, again)
-    assert not first.f1_low.equals(other.f1_low)
+        assert (scores[f"{name}_low"] < scores[name]).all()
+        assert (scores[name] < scores[f"{name}_high"]).all()
+    for name in ("macro_auc", "brier"):
+        assert row[f"{name}_low"] < row[name] < row[f"{name}_high"]
 
 
-def test_images_of_a_group_are_drawn_together_and_widen_intervals():
+def test_class_without_errors_has_an_uncertain_f1():
+    """20 of 20: F1 of the exact limit of TP / (TP + FP + FN), 0.8316 (Lam et al. 2023)."""
+    table = metrics(predictions([[20, 0, 0], [0, 20, 0], [0, 0, 20]]))
+    assert table.f1_low[:3].tolist() == pytest.approx([0.908] * 3, abs=5e-4)
+    assert (table.f1_high == 1).all()
+
+
+@pytest.mark.parametrize("counts", [TABLE_2, [[50, 6, 4], [5, 52, 3], [9, 1, 50]]])
+def test_mean_recall_of_equal_classes_has_the_interval_of_the_accuracy(counts):
+    table = predictions(counts)
+    mean, row = metrics(table).iloc[3], summary(table, 0).iloc[0]
+    expected = [row.accuracy_low, row.accuracy_high]
+    assert [mean.recall_low, mean.recall_high] == pytest.approx(expected)
+
+
+def test_small_class_without_errors_leaves_the_mean_uncertain():
+    mean = metrics(predictions([[100, 0, 0], [0, 100, 0], [0, 0, 5]])).iloc[3]
+    assert mean.recall == 1 and mean.recall_low == pytest.approx(
+        proportion_interval(41, 41)[0], abs=2e-3
+    )
+
+
+def test_images_of_a_group_count_less():
+    """Groups of five that are right or wrong together: as 36 images that are each by itself."""
     table = predictions([[50, 10, 0], [10, 50, 0], [10, 0, 50]])
     table["group"] = np.arange(len(table)) // 5
-    weights = bootstrap_weights(table, 0)
-    assert (weights.reshape(len(weights), -1, 5) == weights[:, ::5, None]).all()
-    for name in CLASSES:
-        assert (weights[:, table["class"] == name].sum(axis=1) == 60).all()
-    alone, together = (metrics(t, 0) for t in (table.drop(columns="group"), table))
-    width = [(t.f1_high - t.f1_low).mean() for t in (alone, together)]
-    assert width[1] > 1.5 * width[0]
+    row = summary(table, 0).iloc[0]
+    low, high = proportion_interval(30, 36)
+    assert (row.accuracy_low, row.accuracy_high) == pytest.approx((low, high), abs=3e-3)
+    alone, together = (metrics(t) for t in (table.drop(columns="group"), table))
+    for name in ("recall", "precision", "f1"):
+        width = [(t[f"{name}_high"] - t[f"{name}_low"]).mean() for t in (alone, together)]
+        assert width[1] > 1.5 * width[0], name
 
 
-def test_macro_auroc_equals_scikit_learn_s_on_a_resampled_table():
-    rng = np.random.default_rng(0)
+def test_macro_auroc_equals_scikit_learn_s():
     table = predictions([[10, 2, 1], [3, 9, 0], [1, 1, 8]])
-    table[list(CLASSES)] = rng.random((len(table), 3)).round(1)
-    weights = bootstrap_weights(table, 0)[:5]
-    for found, times in zip(macro_auroc(table, weights), weights, strict=True):
-        drawn = table.loc[table.index.repeat(times)]
-        labels = drawn["class"].to_numpy()[:, None] == np.array(CLASSES)
-        assert found == pytest.approx(roc_auc_score(labels, drawn[list(CLASSES)], average="macro"))
+    table[list(CLASSES)] = np.random.default_rng(0).random((len(table), 3)).round(1)
+    labels = table["class"].to_numpy()[:, None] == np.array(CLASSES)
+    area, low, high = macro_auroc(table)
+    assert area == pytest.approx(roc_auc_score(labels, table[list(CLASSES)], average="macro"))
+    assert low < area < high
 
 
-def test_auroc_has_an_interval():
-    table = predictions([[50, 6, 4], [5, 52, 3], [9, 1, 50]])
-    row = summary(table, seed=0).iloc[0]
-    assert row.macro_auc_low < row.macro_auc < row.macro_auc_high
+def test_auroc_of_one_is_uncertain():
+    """Newcombe's limit for 20 positive images and 40 others, by his formula: 1 - A = z^2 V(A)."""
+    positive = np.arange(60) < 20
+    area, influence = auroc(positive, positive.astype(float))
+    low, high = auroc_interval(area, influence, np.arange(60), [(20, 40)])
+    spread = low * (1 - low) * (1 + 29 * ((1 - low) / (2 - low) + low / (1 + low))) / 800
+    assert (area, high) == (1, 1) and 0.9 < low < 0.95
+    assert (1 - low) ** 2 == pytest.approx(1.959964**2 * spread, rel=1e-5)
 
 
-def test_groups_come_from_patients_and_duplicates(tmp_path):
-    split = pd.DataFrame({"image": list("abcde"), "patient_id": ["1", "1", "", "", ""]})
-    split.to_csv(tmp_path / "split.csv", index=False)
-    pd.DataFrame({"image": ["b"], "duplicate": ["c"]}).to_csv(tmp_path / "pairs.csv", index=False)
-    groups = groups_of(tmp_path / "split.csv", tmp_path / "pairs.csv")
-    assert groups["a"] == groups["b"] == groups["c"]
-    assert len({groups["a"], groups["d"], groups["e"]}) == 3
+def test_interval_of_shares_is_the_exact_one_and_of_repeated_images_no_narrower():
+    rng = np.random.default_rng(0)
+    right = rng.random(40) < 0.8
+    exact = proportion_interval(right.sum(), 40)
+    bounded = bounded_interval(right.astype(float), 0, 1, np.arange(40), 0)
+    assert bounded == pytest.approx(exact, abs=0.02)
+    twice, groups = np.repeat(right, 2), np.repeat(np.arange(40), 2)
+    assert bounded_interval(twice.astype(float), 0, 1, groups, 0) == pytest.approx(exact, abs=0.02)
+
+
+def test_few_values_have_no_interval_and_skewed_ones_an_uneven_one():
+    values = np.random.default_rng(0).exponential(size=MIN_GROUPS)
+    groups = np.arange(MIN_GROUPS)
+    low, high = mean_interval(values, groups, 0)
+    assert high - values.mean() > 1.2 * (values.mean() - low) > 0
+    assert np.isnan(mean_interval(values[1:], groups[1:], 0)).all()
+    assert np.isnan(mean_interval(values, groups // 2, 0)).all()
+    assert np.isnan(mean_interval(np.ones(MIN_GROUPS), groups, 0)).all()
+
+
+def test_exchange_test_is_mcnemar_s_and_counts_groups():
+    differences = np.array([1] * 8 + [-1] * 2 + [0] * 50)
+    exact = mcnemar([[0, 8], [2, 0]], exact=True).pvalue
+    assert exchange_test(differences, np.arange(60)) == pytest.approx(exact)
+    groups = np.minimum(np.arange(60) // 3, 4)  # sums of groups: 3, 3, 1, -1, 0
+    signs = np.array(list(itertools.product([1, -1], repeat=4)))
+    expected = (abs(signs @ [3, 3, 1, -1]) >= 6).mean()
+    assert exchange_test(differences, groups) == pytest.approx(expected)
+
+
+def test_paired_interval_by_hand():
+    """Bonett and Price: 9 and 3 of 182 with one more each: 6 / 182, and its spread."""
+    differences = np.array([1] * 8 + [-1] * 2 + [0] * 170)
+    reach = 1.959964 * np.sqrt((12 / 182 - (6 / 182) ** 2) / 182)
+    expected = 6 / 182 - reach, 6 / 182 + reach
+    assert paired_interval(differences, np.arange(180)) == pytest.approx(expected, rel=1e-5)
+    low, high = paired_interval(np.repeat(differences, 2), np.repeat(np.arange(180), 2))
+    assert high - low == pytest.approx(2 * reach, rel=0.02)
 
 
 # 113 patients with an aneurysmal subarachnoid haemorrhage (Turck et al. 2010, doi
@@ -139,6 +206,13 @@ def test_delong_gives_the_published_values():
     assert z == pytest.approx(2.20898359144091, rel=1e-9)
     assert p == pytest.approx(0.0271757822291882, rel=1e-9)
     assert compare_aurocs(poor == 1, wfns, 2 * wfns)[2:] == (0, 1)
+    # ci.auc(s100b): 0.6301 to 0.8326
+    _, influence = auroc(poor == 1, s100b)
+    spread = np.sqrt(group_variance(influence, np.arange(len(poor))))
+    assert 2 * 1.959964 * spread == pytest.approx(0.8326 - 0.6301, abs=1e-4)
+    # All patients twice, but known to be: nothing is learnt.
+    twice = compare_aurocs(*(np.repeat(x, 2) for x in (poor == 1, wfns, s100b, range(len(poor)))))
+    assert twice[3] == pytest.approx(p, rel=0.1)
 
 
 def test_mcnemar_and_holm_by_hand(tmp_path):
@@ -174,9 +248,12 @@ def test_interval_of_no_trial_is_not_a_number():
 
 def test_calibration_error_by_hand():
     confidence, right = np.array([0.95, 0.95, 0.55]), np.array([True, False, True])
-    assert expected_calibration_error(confidence, right) == pytest.approx(
-        2 / 3 * 0.45 + 1 / 3 * 0.45
-    )
+    assert calibration_error(confidence, right) == pytest.approx(2 / 3 * 0.45 + 1 / 3 * 0.45)
+
+
+def test_calibrated_net_has_an_error_too():
+    """One image with a sigmoid of 0.75: gap 0.25 in three of four cases, else 0.75."""
+    assert calibrated_error(np.array([0.75]), 0) == pytest.approx(0.375, abs=0.02)
 
 
 def run(tmp_path, table, name="predictions.csv"):

@@ -1,8 +1,8 @@
 """Predict the test images, edited and unedited, with the net of each phase.
 
-Writes --out: image, class, version, phase, the sigmoid of each output, and the prediction: the
-class with the largest sigmoid; and --logits, of the last phase, for calibrate: split (val, or test:
-edited), image, class, the logit of each output.
+Writes --out: image, class, group (if the images have one), version, phase, the sigmoid of each
+output, and the prediction: the class with the largest sigmoid; and --logits, of the last phase, for
+calibrate: split (val, or test: edited), image, class, group, the logit of each output.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from cxr.cli import parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
-from cxr.data.image_sets import add_image_set, open_by_class
+from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import write_table
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
@@ -34,17 +34,17 @@ def predict(checkpoints, edited, unedited, val, out, logits):
             table["predicted"] = np.array(outputs)[table[outputs].to_numpy().argmax(axis=1)]
             table[outputs] = expit(table[outputs])
             tables.append(table.assign(version=version, phase=phase))
-    columns = ["image", "class", "version", "phase", *CLASSES, "predicted"]
-    write_table(out, pd.concat(tables)[columns])
+    columns = ["image", "class", "group", "version", "phase", *CLASSES, "predicted"]
+    found = pd.concat(tables)
+    write_table(out, found[[name for name in columns if name in found]])
     of_splits = {"val": logits_of(net, val, outputs, device), "test": test}
     write_table(logits, pd.concat(table.assign(split=name) for name, table in of_splits.items()))
 
 
 def logits_of(net, images, outputs, device):
-    """A row per image: image, class, and the logit of each output, float64."""
-    data = open_by_class(images, outputs)
-    table = pd.DataFrame({"image": data.images})
-    table["class"] = np.array(outputs)[data.labels.argmax(axis=1)]
+    """A row per image: image, class, perhaps group, and the logit of each output, float64."""
+    data, (_, rows) = open_by_class(images, outputs), open_images(images)
+    table = rows[[name for name in ("image", "class", "group") if name in rows]].copy()
     table[outputs] = predict_logits(net, data, device).astype(np.float64)
     return table
 

@@ -36,7 +36,8 @@ def prepare_covid19(
                 check_inside(text_boxes, image, grey.size, corners)
                 grey = cover(grey, corners)
             pixels.append(to_square(grey, size))
-        save_images(out, np.stack(pixels), rows[["image", "class"]])
+        columns = [name for name in ("image", "class", "group") if name in rows]
+        save_images(out, np.stack(pixels), rows[columns])
     write_table(out_boxes, boxes)
 
 

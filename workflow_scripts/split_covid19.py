@@ -3,7 +3,8 @@
 Excluded, with the reason: images in the list of lateral views, and images that can't be read.
 --split-by says what stays in one split: image (nothing, as in the paper), patient (images of a
 patient; each image of an unknown patient is by itself), or duplicate_group (duplicates, and images
-of a patient).
+of a patient). In every case the column `group` says which images are of one patient or duplicates:
+they are not independent, and intervals of scores need to know.
 """
 
 from pathlib import Path
@@ -41,6 +42,7 @@ def split_covid19(
     table["split"] = "excluded"
     used = table[table.reason == ""]
     pairs = read_image_table(duplicates, columns=["duplicate"])
+    table["group"] = duplicate_groups(table, pairs)
     groups = {
         "image": used.image,
         "patient": used.patient_id.where(used.patient_id != "", used.image),
@@ -49,7 +51,7 @@ def split_covid19(
     table.loc[used.index, "split"] = split_groups(
         used["class"], groups, test_per_class, validation_fraction, seed
     )
-    columns = ["image", "class", "split", "reason", "patient_id", "sha256"]
+    columns = ["image", "class", "split", "reason", "patient_id", "group", "sha256"]
     write_table(out, table[columns])
 
 

@@ -1,9 +1,15 @@
-"""Confusion matrix and scores, with 95 % confidence intervals."""
+"""Confusion matrix and scores, with 95 % confidence intervals.
+
+Images of a group (of one patient, or duplicates of each other) are not independent. Wherever a
+table has the column `group`, or a function is given groups, intervals and tests count by group.
+benchmarks/measure_coverage.py measures how often these intervals hold the true value.
+"""
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
-from sklearn.metrics import confusion_matrix, roc_auc_score
+from scipy.optimize import brentq
+from scipy.stats import norm, rankdata, t
+from sklearn.metrics import confusion_matrix
 from statsmodels.stats.proportion import proportion_confint
 
 from cxr.cli import InputError
@@ -11,16 +17,21 @@ from cxr.data.covid19 import CLASSES
 from cxr.tables import read_table
 
 BOOTSTRAP_SAMPLES = 2000
+MIN_GROUPS = 30  # fewer values have a mean without an interval: none that was tried holds it
+Z = norm.ppf(0.975)
 
 
 def read_predictions(path):
-    """Read predictions: image, class, predicted, a number per class; perhaps phase and version.
+    """Read predictions: image, class, predicted, a number per class; perhaps phase, version
+    and group (of images that are not independent).
 
     Raises InputError if a column is missing, a class unknown, a value no number, or if an image is
     twice in a phase and version, or they have unequal numbers of images.
     """
     classes = {"class": CLASSES, "predicted": CLASSES}
     table = read_table(path, filled=["image"], numbers=CLASSES, choices=classes, text=["version"])
+    if "group" in table and table.group.isna().any():
+        raise InputError(f"{path}: found an image without a group, expected one for each, or none")
     if "phase" in table and not pd.api.types.is_integer_dtype(table.phase):
         raise InputError(f"{path}: found phases that are no whole numbers, expected 1, 2, ...")
     parts = [name for name in ("phase", "version") if name in table]
@@ -52,10 +63,140 @@ def confusion(table):
 
 
 def proportion_interval(successes, n):
-    """Exact (Clopper-Pearson) 95 % interval of a proportion; not a number where n is 0."""
-    if n == 0:
+    """Exact (Clopper-Pearson) 95 % interval of a proportion; not a number where n is 0.
+
+    n need not be whole: it may be the number of independent images that tell as much.
+    """
+    if not n > 0:
         return np.nan, np.nan
     return proportion_confint(successes, n, method="beta")
+
+
+def groups_of(table):
+    """The group of each image, (n,); without a column `group` each has its own."""
+    return table.group.to_numpy() if "group" in table else np.arange(len(table))
+
+
+def _numbered(groups):
+    """Groups as numbers from 0 without gaps, (n,)."""
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def group_variance(influence, groups):
+    """Variance of a score. influence: how far each image moves it from its value, (n,), sum 0.
+
+    groups: (n,). What images of a group do adds up (Obuchowski 1997, doi
+    10.2307/2533958, for AUROCs; the ratio estimate of survey statistics for proportions).
+    Not a number where there is one group.
+    """
+    by_group = np.bincount(_numbered(groups), influence)
+    n, n_groups = len(influence), len(by_group)
+    if n_groups < 2:
+        return np.nan
+    return (by_group**2).sum() * (1 - 1 / n) / (1 - 1 / n_groups)
+
+
+def score_interval(value, influence, groups, most):
+    """95 % interval of a score between 0 and 1, such as a share, a recall, or a mean of them.
+
+    It is the exact interval of a proportion among as many independent images as would give the
+    score its variance, `most` at most (Korn and Graham 1998, Survey Methodology 24, 193). A share
+    of n images that are groups of their own has its own exact interval.
+    """
+    variance = group_variance(influence, groups)
+    n = min(most, value * (1 - value) / variance) if variance > 0 else most
+    return proportion_interval(value * n, n)
+
+
+def share_interval(right, groups):
+    """95 % interval of the share of images that are right, bool (n,), by group; see above."""
+    if not len(right):
+        return np.nan, np.nan
+    share = right.mean()
+    return score_interval(share, (right - share) / len(right), groups, len(right))
+
+
+def bounded_interval(values, lowest, highest, groups, seed):
+    """95 % interval of a mean of values that can't leave a range, however skewed, (n,).
+
+    Each end is a quantile of the mean over random weights of the values and of that end of the
+    range (Gaffke 2005; Learned-Miller and Thomas 2019, arXiv 1905.06208); of values 0 and 1 it is
+    the exact interval of a proportion. It is rather too wide than too narrow.
+    """
+    influence = (values - values.mean()) / len(values)
+    alone = (influence**2).sum()
+    design = max(group_variance(influence, groups) / alone, 1) if alone > 0 else 1
+    rng = np.random.default_rng(seed)
+    weights = rng.gamma(1 / design, size=(BOOTSTRAP_SAMPLES, len(values)))
+    ends = rng.exponential(size=BOOTSTRAP_SAMPLES)
+    sums, total = weights @ values, weights.sum(axis=1) + ends
+    low, high = ((sums + ends * end) / total for end in (lowest, highest))
+    return np.quantile(low, 0.025), np.quantile(high, 0.975)
+
+
+def mean_interval(values, groups, seed):
+    """95 % interval of a mean of numbers, (n,); not a number for fewer than MIN_GROUPS groups.
+
+    From the lower to the upper of the ends that Student's t and the bootstrap of t give (Efron and
+    Tibshirani 1993, An Introduction to the Bootstrap, chapter 12): the first is too narrow for
+    skewed values, the second for heavy tails. Not a number either where so few values differ from
+    the others that samples have no variance.
+    """
+    groups = _numbered(groups)
+    sums, sizes = np.bincount(groups, values), np.bincount(groups)
+    n_groups = len(sizes)
+    if n_groups < MIN_GROUPS:
+        return np.nan, np.nan
+
+    def mean_and_error(drawn):
+        mean = sums[drawn].sum(axis=-1) / sizes[drawn].sum(axis=-1)
+        rest = sums[drawn] - mean[..., None] * sizes[drawn]
+        variance = (rest**2).sum(axis=-1) / (1 - 1 / n_groups)
+        return mean, np.sqrt(variance) / sizes[drawn].sum(axis=-1)
+
+    mean, error = mean_and_error(np.arange(n_groups))
+    rng = np.random.default_rng(seed)
+    means, errors = mean_and_error(rng.integers(n_groups, size=(BOOTSTRAP_SAMPLES, n_groups)))
+    if not error > 0 or (errors == 0).mean() > 0.01:
+        return np.nan, np.nan
+    steps = np.quantile(((means - mean) / errors)[errors > 0], [0.025, 0.975])
+    quantile = t.ppf(0.975, n_groups - 1)
+    return mean - max(steps[1], quantile) * error, mean - min(steps[0], -quantile) * error
+
+
+def paired_interval(differences, groups):
+    """95 % interval of a mean difference of two nets on the same images; differences in [-1, 1].
+
+    Of right ones: 1, 0 or -1. As if there were two images more, on which each net alone is right
+    (Bonett and Price 2012, doi 10.3102/1076998611411915).
+    """
+    n, mean = len(differences), differences.mean()
+    influence = (differences - mean) / n
+    alone = (influence**2).sum()
+    if alone > 0:
+        n /= max(group_variance(influence, groups) / alone, 1)
+    middle = n * mean / (n + 2)
+    square = (n * (differences**2).mean() + 2) / (n + 2)
+    reach = Z * np.sqrt((square - middle**2) / (n + 2))
+    return middle - reach, middle + reach
+
+
+def exchange_test(differences, groups):
+    """Two-sided p of the hypothesis that two nets could be exchanged on any group of images.
+
+    differences: whole numbers, (n,). Exact: the share of all exchanges whose sum of differences is
+    at least as large as the one found. Of right ones, images being groups of their own, it is
+    McNemar's exact test.
+    """
+    shares = np.ones(1)
+    for step in np.abs(np.bincount(_numbered(groups), differences).round().astype(int)):
+        if step:
+            spread = np.zeros(len(shares) + 2 * step)
+            spread[: len(shares)] += shares / 2
+            spread[2 * step :] += shares / 2
+            shares = spread
+    sums = np.arange(len(shares)) - len(shares) // 2
+    return min(float(shares[np.abs(sums) >= abs(round(differences.sum()))].sum()), 1.0)
 
 
 def class_scores(counts):
@@ -70,104 +211,130 @@ def class_scores(counts):
     return np.concatenate([scores, scores.mean(axis=-2, keepdims=True)], axis=-2)
 
 
-def bootstrap_weights(table, seed):
-    """How often each image is drawn in each bootstrap sample, (samples, n).
-
-    Images of a group (column `group`, of a patient or of duplicates; without it each image is its
-    own) are drawn together, and within each class as many groups as it has.
-    """
-    rng = np.random.default_rng(seed)
-    groups = table.group if "group" in table else pd.Series(range(len(table)), table.index)
-    group_of = pd.factorize(groups)[0]
-    class_of_group = table["class"].groupby(group_of).first()
-    drawn = np.zeros((BOOTSTRAP_SAMPLES, len(class_of_group)), dtype=int)
-    for name in CLASSES:
-        members = np.flatnonzero(class_of_group == name)
-        if members.size:
-            shares = np.full(members.size, 1 / members.size)
-            drawn[:, members] = rng.multinomial(members.size, shares, BOOTSTRAP_SAMPLES)
-    return drawn[:, group_of]
-
-
 def interval(samples):
     """95 % percentile interval along the first axis, (2, ...); samples that are nan don't count."""
     return np.nanpercentile(samples, [2.5, 97.5], axis=0)
 
 
-def metrics(table, seed):
+def metrics(table):
     """Scores per class and their mean: recall, precision and F1, each with its interval, and n.
 
-    Recall and precision of a class are proportions and get exact intervals; F1 and the means get
-    bootstrap intervals.
+    Recall, precision and, by way of the share TP / (TP + FP + FN), F1 of a class are shares of
+    images (Lam et al. 2023, arXiv 2309.14621). The interval of mean recall, where classes are
+    equally large, is the accuracy's. A score that is 0 / 0 has no interval, nor has its mean.
     """
-    counts = confusion(table)[list(CLASSES)].to_numpy()
-    scores = class_scores(counts)
-    low, high = interval(class_scores(resampled_confusions(table, seed)))
-    for row, right in enumerate(np.diagonal(counts)):
-        low[row, 0], high[row, 0] = proportion_interval(right, counts[row].sum())
-        low[row, 1], high[row, 1] = proportion_interval(right, counts[:, row].sum())
+    scores = class_scores(confusion(table)[list(CLASSES)].to_numpy())
+    groups = groups_of(table)
+    true, predicted = (
+        table[name].to_numpy()[:, None] == np.array(CLASSES) for name in ("class", "predicted")
+    )
+    both, either = true & predicted, true | predicted
+    bounds = np.full((4, 3, 2), np.nan)
+    for column, (part, whole) in enumerate(((both, true), (both, predicted), (both, either))):
+        for row in range(3):
+            images = whole[:, row]
+            bounds[row, column] = share_interval(part[images, row], groups[images])
+    bounds[:3, 2] = 2 * bounds[:3, 2] / (1 + bounds[:3, 2])  # F1 of J
+    parts = ((both, true), (both, predicted), (2 * both, true.astype(int) + predicted))
+    sizes = [whole.sum(axis=0) for whole in (true, predicted, either)]
+    for column, ((part, whole), size) in enumerate(zip(parts, sizes, strict=True)):
+        if size.all():
+            influence = ((part - scores[:3, column] * whole) / whole.sum(axis=0)).mean(axis=1)
+            most = min(9 / (1 / size).sum(), len(table))
+            bounds[3, column] = score_interval(scores[3, column], influence, groups, most)
     result = pd.DataFrame({"class": [*CLASSES, "mean"]})
     for column, name in enumerate(("recall", "precision", "f1")):
         result[name] = scores[:, column]
-        result[f"{name}_low"], result[f"{name}_high"] = low[:, column], high[:, column]
-    result["n"] = [*counts.sum(axis=1), counts.sum()]
+        result[f"{name}_low"], result[f"{name}_high"] = bounds[:, column].T
+    result["n"] = [*true.sum(axis=0), len(table)]
     return result
 
 
-def resampled_confusions(table, seed):
-    """Confusion matrices of bootstrap samples, (samples, 3, 3), rows true."""
-    cells = np.ravel_multi_index(
-        [pd.Categorical(table[name], CLASSES).codes for name in ("class", "predicted")], (3, 3)
-    )
-    counts = bootstrap_weights(table, seed) @ np.eye(9, dtype=int)[cells]
-    return counts.reshape(-1, 3, 3)
+def auroc(positive, scores):
+    """AUROC of scores, (n,), and how far each image moves it from its value, (n,).
 
-
-def macro_auroc(table, weights):
-    """Mean over classes of the area under the ROC of one class against the rest, (samples,).
-
-    weights: (samples, n), how often each image counts. A sample without images of a class, or
-    with no others, gives nan.
+    positive: bool (n,). DeLong et al. 1988, doi 10.2307/2531595: the squares of the influences add
+    up to its variance. All is not a number where an image is the only positive one, or other one.
     """
-    areas = []
-    for name in CLASSES:
-        scores, positive = table[name].to_numpy(), (table["class"] == name).to_numpy()
-        wins = np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5
-        weighted = np.einsum(
-            "sp,pn,sn->s", weights[:, positive], wins, weights[:, ~positive], optimize=True
-        )
-        pairs = weights[:, positive].sum(axis=1) * weights[:, ~positive].sum(axis=1)
-        areas.append(np.divide(weighted, pairs, out=np.full(len(pairs), np.nan), where=pairs > 0))
-    return np.mean(areas, axis=0)
+    ranks, sizes = rankdata(scores), np.where(positive, positive.sum(), (~positive).sum())
+    wins = np.empty(len(scores))
+    for of_kind in (positive, ~positive):
+        wins[of_kind] = ranks[of_kind] - rankdata(scores[of_kind])
+    wins /= len(scores) - sizes
+    wins[~positive] = 1 - wins[~positive]
+    area = wins[positive].mean()
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return area, (wins - area) / np.sqrt(sizes * (sizes - 1))
 
 
-def compare_aurocs(positive, one, other):
+def auroc_interval(area, influence, groups, sizes):
+    """95 % interval of an AUROC, or of the mean of several, by group of images.
+
+    The areas that the found one is no more than 1.96 standard errors away from, by the variance
+    that such an area has (Newcombe 2006, doi 10.1002/sim.2324, method 5), in proportion to the
+    variance found. That is by group, and not taken for less than that of independent areas: near 1
+    it says little, and at 1 nothing. sizes: numbers of positive and of other images of each area.
+    """
+
+    def variance(value):
+        """Of one area that has this value, independent images, mean of the sizes."""
+        found = []
+        for positive, others in sizes:
+            half = (positive + others) / 2 - 1
+            of_pairs = 1 + half * ((1 - value) / (2 - value) + value / (1 + value))
+            found.append(value * (1 - value) * of_pairs / (positive * others))
+        return np.mean(found)
+
+    def beyond(value):
+        return (area - value) ** 2 - Z**2 * design * variance(value)
+
+    known = group_variance(influence, groups)
+    if not np.isfinite(known):
+        return np.nan, np.nan
+    design = max(known / variance(area) if 0 < area < 1 else 0, 1 / len(sizes))
+    middle = np.clip(area, 1e-9, 1 - 1e-9)
+    low = brentq(beyond, 0, middle) if area > 0 else 0.0
+    return low, brentq(beyond, middle, 1) if area < 1 else 1.0
+
+
+def macro_auroc(table):
+    """Mean over classes of the AUROC of one class against the rest, with its interval."""
+    classes = [(table["class"] == name).to_numpy() for name in CLASSES]
+    found = [auroc(c, table[name].to_numpy()) for c, name in zip(classes, CLASSES, strict=True)]
+    areas, influences = zip(*found, strict=True)
+    sizes = [(c.sum(), (~c).sum()) for c in classes]
+    area, influence = np.mean(areas), np.mean(influences, axis=0)
+    return area, *auroc_interval(area, influence, groups_of(table), sizes)
+
+
+def compare_aurocs(positive, one, other, groups=None):
     """DeLong's test of two AUROCs of the same images: (one area, other area, z, two-sided p).
 
-    positive: bool (n,). one, other: scores, (n,). DeLong et al. 1988, doi 10.2307/2531595. Areas
-    that never differ give z 0 and p 1.
+    positive: bool (n,). one, other: scores, (n,). DeLong et al. 1988, doi 10.2307/2531595; with
+    groups, (n,), by Obuchowski 1997, doi 10.2307/2533958. Areas that never differ give z 0, p 1.
     """
-    wins = [
-        np.sign(scores[positive][:, None] - scores[~positive]) / 2 + 0.5 for scores in (one, other)
-    ]
-    areas = [float(won.mean()) for won in wins]
-    variance = sum(  # of the areas over positive images, and over the others
-        np.cov([won.mean(axis=axis) for won in wins]) / n
-        for axis, n in zip((1, 0), wins[0].shape, strict=True)
-    )
-    spread = np.sqrt(variance[0, 0] + variance[1, 1] - 2 * variance[0, 1])
-    z = (areas[0] - areas[1]) / spread if spread > 0 else 0.0
-    return *areas, float(z), float(2 * norm.sf(abs(z)))
+    (area, influence), (other_area, other_influence) = (auroc(positive, s) for s in (one, other))
+    groups = np.arange(len(positive)) if groups is None else groups
+    spread = np.sqrt(group_variance(influence - other_influence, groups))
+    z = (area - other_area) / spread if spread > 1e-12 else 0.0
+    return area, other_area, float(z), float(2 * norm.sf(abs(z)))
 
 
 def summary(table, seed):
-    """One row: accuracy and macro AUROC with intervals, n, errors, Brier score and ECE."""
-    n = len(table)
-    right = table["class"] == table.predicted
-    low, high = proportion_interval(right.sum(), n)
+    """One row: accuracy, macro AUROC and Brier score with intervals, n, errors and ECE.
+
+    The ECE has no interval: it is biased upwards, the more so the fewer images there are.
+    `ece_calibrated` is what a calibrated net with these sigmoids would have on average.
+    """
+    n, groups = len(table), groups_of(table)
+    right = (table["class"] == table.predicted).to_numpy()
+    low, high = share_interval(right, groups)
     sigmoids = table[list(CLASSES)].to_numpy(dtype=float)
-    labels = (table["class"].to_numpy()[:, None] == np.array(CLASSES)).astype(float)
-    auc_low, auc_high = interval(macro_auroc(table, bootstrap_weights(table, seed)))
+    labels = table["class"].to_numpy()[:, None] == np.array(CLASSES)
+    area, auc_low, auc_high = macro_auroc(table)
+    brier = ((sigmoids - labels) ** 2).sum(axis=1)
+    brier_low, brier_high = bounded_interval(brier, 0, len(CLASSES), groups, seed)
+    confidence = sigmoids.max(axis=1)
     return pd.DataFrame(
         [
             {
@@ -176,21 +343,34 @@ def summary(table, seed):
                 "accuracy_high": high,
                 "n": n,
                 "errors": int((~right).sum()),
-                "macro_auc": roc_auc_score(labels, sigmoids, average="macro"),
+                "macro_auc": area,
                 "macro_auc_low": auc_low,
                 "macro_auc_high": auc_high,
-                "brier": float(((sigmoids - labels) ** 2).sum(axis=1).mean()),
-                "ece": expected_calibration_error(sigmoids.max(axis=1), right),
+                "brier": brier.mean(),
+                "brier_low": brier_low,
+                "brier_high": brier_high,
+                "ece": calibration_error(confidence, right),
+                "ece_calibrated": calibrated_error(confidence, seed),
             }
         ]
     )
 
 
-def expected_calibration_error(confidence, right, n_bins=10):
-    """Mean gap between the decision's sigmoid and the share of right ones, in n_bins equal bins."""
+def calibration_error(confidence, right, n_bins=10):
+    """Expected calibration error (Guo et al. 2017, arXiv 1706.04599).
+
+    Mean gap between the decision's sigmoid, (n,), and the share of right ones, (..., n), in n_bins
+    equal bins: (...).
+    """
     bins = np.minimum((confidence * n_bins).astype(int), n_bins - 1)
-    return sum(
-        (bins == number).mean()
-        * abs(confidence[bins == number].mean() - right[bins == number].mean())
-        for number in np.unique(bins)
-    )
+    gaps = (confidence - right) @ np.eye(n_bins)[bins]
+    return np.abs(gaps).sum(axis=-1) / len(confidence)
+
+
+def calibrated_error(confidence, seed):
+    """Mean ECE of nets whose decisions are right as often as their sigmoids say, (n,).
+
+    What an ECE has to be compared with (Bröcker and Smith 2007, doi 10.1175/WAF993.1).
+    """
+    chances = np.random.default_rng(seed).random((BOOTSTRAP_SAMPLES, len(confidence)))
+    return calibration_error(confidence, chances < confidence).mean()
