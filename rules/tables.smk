@@ -154,6 +154,46 @@ rule compare_nets:
         "{params.run} {params.predictions} --out {output} &> {log}"
 
 
+def claims_about(nets):
+    """The paper's claims about nets and phases that are configured."""
+    return [
+        claim
+        for claim in config["paper"]["claims"]
+        if all(
+            net in nets and claim.get("phase", 1) <= len(phases_of(net))
+            for net in claim["better"] + claim["other"]
+        )
+    ]
+
+
+rule judge_claims:
+    input:
+        predictions=net_files("predictions.csv"),
+        env=environment("torch"),
+    output:
+        report(
+            "results/tables/claims.csv",
+            category="3 Results",
+            labels={"what": "Which claims hold"},
+            caption="../report/captions/claims.rst",
+        ),
+    log:
+        "results/logs/tables/claims.csv.log",
+    conda:
+        CONDA_TORCH
+    params:
+        **step("judge_claims"),
+        predictions=options({"predictions": by_net("predictions.csv")}),
+        claims=as_json(claims_about(config["nets"])),
+        accuracies=as_json(config["paper"]["accuracy"]),
+        n=len(CLASSES) * config["paper"]["counts"]["test_images_per_class"],
+    message:
+        "Judging the paper's claims about nets"
+    shell:
+        "{params.run} {params.predictions} --claims {params.claims}"
+        " --accuracies {params.accuracies} --n-paper {params.n} --out {output} &> {log}"
+
+
 rule compare_published:
     input:
         net_files("metrics.csv"),

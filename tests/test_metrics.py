@@ -30,6 +30,7 @@ from cxr.evaluation.metrics import (
     summary,
 )
 from evaluate import evaluate
+from scipy.stats import binom
 from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 from statsmodels.stats.contingency_tables import mcnemar
 
@@ -232,7 +233,9 @@ def test_mcnemar_and_holm_by_hand(tmp_path):
     assert table.p_holm[("netA", "netC")] == pytest.approx(10 * 2 / 2**9)
     assert table.smallest.unique() == [9]
     assert table.finding[("netA", "netC")].startswith("netA is better (p = 0.039")
-    assert table.finding[("netA", "netB")].startswith("not told apart: nothing below 9 of 180")
+    assert table.finding[("netA", "netB")].startswith("no significant difference; one detectable")
+    power = binom.sf(8, 180, table.detectable.iloc[0])
+    assert power == pytest.approx(0.8) and table.detectable.iloc[0] == pytest.approx(0.06, abs=5e-3)
 
 
 def test_nets_of_other_images_are_not_compared(tmp_path):

@@ -18,6 +18,7 @@ from cxr.tables import read_table
 
 BOOTSTRAP_SAMPLES = 2000
 MIN_GROUPS = 30  # fewer values have a mean without an interval: none that was tried holds it
+LEVEL = 0.05  # of tests
 Z = norm.ppf(0.975)
 
 
@@ -45,13 +46,42 @@ def read_predictions(path):
     return table
 
 
-def final_predictions(table, version="edited"):
-    """Rows of the last phase and one version of the test images, where the table has several."""
+def final_predictions(table, version="edited", phase=None):
+    """Rows of a phase, the last by default, and of one version of the test images.
+
+    A table without the columns phase and version has one of each.
+    """
     if "phase" in table:
-        table = table[table.phase == table.phase.max()]
+        table = table[table.phase == (phase or table.phase.max())]
     if "version" in table:
         table = table[table.version == version]
     return table
+
+
+def read_same_images(predictions, phase=None):
+    """{net: edited test images by name, after a phase} of {net: path}; the last phase by default.
+
+    Raises InputError if nets have predictions of other images, or none of the phase.
+    """
+    tables = {
+        net: final_predictions(read_predictions(path), phase=phase).set_index("image")
+        for net, path in predictions.items()
+    }
+    images = next(iter(tables.values())).index
+    for net, path in predictions.items():
+        if tables[net].empty:
+            raise InputError(
+                f"{path}: found no predictions of edited test images after phase "
+                f"{phase or '(the last)'}, expected some"
+            )
+        if not tables[net].index.equals(images):
+            raise InputError(f"{path}: the test images differ from the first net's")
+    return tables
+
+
+def correct(table):
+    """1 for each prediction that is right, else 0, (n,)."""
+    return (table["class"] == table.predicted).to_numpy(int)
 
 
 def confusion(table):
@@ -179,6 +209,24 @@ def paired_interval(differences, groups):
     square = (n * (differences**2).mean() + 2) / (n + 2)
     reach = Z * np.sqrt((square - middle**2) / (n + 2))
     return middle - reach, middle + reach
+
+
+def images_needed(differences, groups, within=None):
+    """Images, of as many groups each, on which a mean difference like this one would show.
+
+    With a chance of 80 % its 95 % interval would not hold 0 (Connor 1987, doi 10.2307/2531961, for
+    McNemar's test); or, with `within`, would lie within so much of 0 if there were no difference
+    (two one-sided tests). differences: (n,), in [-1, 1]. Not a number where no number would do.
+    """
+    mean, square = differences.mean(), (differences**2).mean()
+    reach, power = (mean, norm.ppf(0.8)) if within is None else (within, norm.ppf(0.9))
+    if not square or not reach:
+        return np.nan
+    influence = (differences - mean) / len(differences)
+    alone = (influence**2).sum()
+    design = max(group_variance(influence, groups) / alone, 1) if alone else 1
+    spread = np.sqrt(square - (mean**2 if within is None else 0))
+    return np.ceil(design * (Z * np.sqrt(square) + power * spread) ** 2 / reach**2)
 
 
 def exchange_test(differences, groups):
