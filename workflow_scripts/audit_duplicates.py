@@ -12,7 +12,13 @@ import pandas as pd
 from cxr.cli import pair, parser, user_errors
 from cxr.data.overlaps import used_duplicates
 from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
-from cxr.evaluation.metrics import final_predictions, proportion_interval, read_predictions
+from cxr.evaluation.metrics import (
+    correct,
+    final_predictions,
+    groups_of,
+    read_predictions,
+    share_interval,
+)
 from cxr.files import write_table
 
 PAIRS = ["image", "duplicate", "class", "duplicate_class", "split", "duplicate_split"]
@@ -50,9 +56,9 @@ def scores_of(net, path, seen):
     """Rows of SCORES of a net: all test images, and those that are not in seen."""
     table = final_predictions(read_predictions(path))
     for name, part in (("all", table), ("without", table[~table.image.isin(seen)])):
-        right = int((part["class"] == part.predicted).sum())
-        accuracy = right / len(part) if len(part) else np.nan
-        yield net, name, accuracy, *proportion_interval(right, len(part)), len(part)
+        right = correct(part)
+        accuracy = right.mean() if len(part) else np.nan
+        yield net, name, accuracy, *share_interval(right, groups_of(part)), len(part)
 
 
 def describe(used, across, scores):

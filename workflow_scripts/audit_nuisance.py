@@ -14,7 +14,7 @@ from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import add_image_set, open_images
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
 from cxr.evaluation.linear import linear_model
-from cxr.evaluation.metrics import proportion_interval
+from cxr.evaluation.metrics import metrics
 from sklearn.metrics import recall_score
 
 THUMBNAIL, STRIP = 16, 0.05  # pixels; share of the width
@@ -28,15 +28,15 @@ def audit_nuisance(manifest, train, val, test, seed, out):
     files = read_image_table(manifest, FILE).set_index("image")
     learnt = features(manifest, files, train, val)
     tried = features(manifest, files, test)
+    groups = open_images(test)[1].filter(["group"])
     n_classes = len(set(tried[1]))
     rows = []
     if len(set(learnt[1])) > 1 and n_classes:
         for name, values in learnt[0].items():
             guessed = linear_model(seed).fit(values, learnt[1]).predict(tried[0][name])
-            right = int((guessed == tried[1]).sum())
             score = recall_score(tried[1], guessed, average=None, labels=sorted(set(tried[1])))
-            interval = proportion_interval(right, len(guessed))
-            rows.append((name, score.mean(), *interval, len(guessed)))
+            mean = metrics(groups.assign(**{"class": tried[1], "predicted": guessed})).iloc[-1]
+            rows.append((name, score.mean(), mean.recall_low, mean.recall_high, len(guessed)))
     table = pd.DataFrame(rows, columns=COLUMNS)
     save_audit(out, table, describe(table, learnt[1], tried[1]), "report")
     plot_intervals(

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, progress, user_errors
-from cxr.data.image_sets import add_image_set, open_by_class
+from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
 from cxr.evaluation.linear import linear_model
-from cxr.evaluation.metrics import proportion_interval
+from cxr.evaluation.metrics import groups_of, share_interval
 from cxr.nets.devices import select_device
 from cxr.nets.inputs import CachedFeatures
 from cxr.nets.prediction import EVALUATION_BATCH, predict_logits
@@ -25,13 +25,15 @@ COLUMNS = ["net", "region", "output_layer", "accuracy", "accuracy_low", "accurac
 
 def audit_regions(nets, train, images, seed, out):
     device = select_device()
-    rows = []
+    groups, rows = groups_of(open_images(images)[1]), []
     for name, path in progress(nets.items(), "nets"):
         net, description = load_net(path)
         outputs = description["outputs"]
         learnt = open_by_class(train, outputs)
         tried = open_by_class(images, outputs)
-        rows += [(name, *row) for row in accuracies(net.to(device), learnt, tried, seed, device)]
+        rows += [
+            (name, *row) for row in accuracies(net.to(device), learnt, tried, groups, seed, device)
+        ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     guess = float(tried.labels.mean(axis=0).max()) if len(tried) else np.nan
     save_audit(out, table, describe(table, guess), "report")
@@ -44,7 +46,7 @@ def audit_regions(nets, train, images, seed, out):
     )  # fmt: skip
 
 
-def accuracies(net, learnt, tried, seed, device):
+def accuracies(net, learnt, tried, groups, seed, device):
     """Rows of COLUMNS but the net's name; without the new output layer if it can't be trained."""
     if not len(tried):
         return
@@ -59,9 +61,8 @@ def accuracies(net, learnt, tried, seed, device):
             model = linear_model(seed).fit(features(net, masked(learnt, kept), device), classes)
             decisions["trained anew"] = model.predict(features(net, shown, device))
         for layer, decided in decisions.items():
-            right = int((decided == true).sum())
-            interval = proportion_interval(right, len(true))
-            yield region, layer, right / len(true), *interval, len(true)
+            right = decided == true
+            yield region, layer, right.mean(), *share_interval(right, groups), len(true)
 
 
 def describe(table, guess):

@@ -13,7 +13,7 @@ from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import read_relevance
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
-from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
+from cxr.evaluation.metrics import groups_of, mean_interval
 from cxr.lrp.methods import SHOWN, title_of
 
 COLUMNS = ["method", "decision", "share_inside", "share_low", "share_high", "n"]
@@ -21,7 +21,6 @@ COLUMNS = ["method", "decision", "share_inside", "share_low", "share_high", "n"]
 
 def audit_relevance(relevance, table, seed, out):
     by_method, images = read_relevance(relevance), read_image_table(table, ["class", "method"])
-    rng = np.random.default_rng(seed)
     rows = []
     for method, maps in by_method.items():
         of_method = images[images.method == method]
@@ -32,8 +31,9 @@ def audit_relevance(relevance, table, seed, out):
         inside = lungs(maps.shape[1])
         shares = pd.Series(shares_inside(maps, inside), of_method.index).dropna()
         for name, of_class in shares.groupby(of_method["class"], sort=False):
-            drawn = rng.choice(of_class, (BOOTSTRAP_SAMPLES, len(of_class))).mean(axis=1)
-            rows.append((method, name, of_class.mean(), *interval(drawn), len(of_class)))
+            groups = groups_of(of_method.loc[of_class.index])
+            bounds = mean_interval(of_class.to_numpy(), groups, seed)
+            rows.append((method, name, of_class.mean(), *bounds, len(of_class)))
     found = pd.DataFrame(rows, columns=COLUMNS)
     shown = SHOWN if SHOWN in by_method else next(iter(by_method))
     area, of_shown = inside.mean(), found[found.method == shown]

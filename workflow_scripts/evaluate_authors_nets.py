@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
-from cxr.data.image_sets import open_by_class
-from cxr.evaluation.metrics import proportion_interval
+from cxr.data.image_sets import open_by_class, open_images
+from cxr.evaluation.metrics import groups_of, share_interval
 from cxr.files import write_table
 from cxr.nets.chexnet import load_densenet
 from cxr.nets.devices import select_device
@@ -22,7 +22,7 @@ from cxr.nets.prediction import predict_logits
 
 def evaluate_authors_nets(checkpoints, images, out):
     device = select_device()
-    data = open_by_class(images, CLASSES)
+    data, groups = open_by_class(images, CLASSES), groups_of(open_images(images)[1])
     rows = []
     for checkpoint in progress(checkpoints, "nets"):
         net, architecture = load_densenet(checkpoint)
@@ -36,7 +36,7 @@ def evaluate_authors_nets(checkpoints, images, out):
                 np.array(order)[logits.argmax(axis=1)]
                 == np.array(CLASSES)[data.labels.argmax(axis=1)]
             )
-            low, high = proportion_interval(right.sum(), len(right))
+            low, high = share_interval(right, groups)
             rows.append(
                 (
                     checkpoint.stem,

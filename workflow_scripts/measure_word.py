@@ -4,8 +4,8 @@ The test images are those with their own words covered; the word is drawn in whi
 image size. Writes
 
 TABLE: a row per net, class of the images and output: n, mean sigmoid without and with the word,
-  the mean of the paired changes with its 95 % bootstrap interval, and changed predictions (of the
-  images of the class);
+  the mean of the paired changes with its 95 % interval, and changed predictions (of the images of
+  the class);
 RELEVANCE: for the net --explain, a row per method and class: the share of the positive relevance
   for the prediction that lies in the word's box, with its interval, and the box's share of the
   area, the value for randomly spread relevance;
@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import InputError, pair, parser, progress, user_errors
-from cxr.data.image_sets import add_image_set, open_by_class
+from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.data.images import draw_word, word_box
 from cxr.evaluation.audits import plot_intervals
-from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval
+from cxr.evaluation.metrics import groups_of, mean_interval
 from cxr.files import write_table
 from cxr.lrp.methods import METHODS, heatmaps
 from cxr.nets.devices import select_device
@@ -36,20 +36,19 @@ def measure_word(
     if explain not in nets:
         raise InputError(f"--explain {explain}: no such net among {list(nets)}")
     device = select_device()
-    rng = np.random.default_rng(seed)
-    rows = []
+    groups, rows = groups_of(open_images(images)[1]), []
     for name, path in progress(nets.items(), "nets"):
         net, description = load_net(path)
         clear = open_by_class(images, description["outputs"])
         worded = with_word(clear, word, position, height)
         logits = [predict_logits(net.to(device), data, device) for data in (clear, worded)]
-        rows += changes(name, clear, logits, rng)
+        rows += changes(name, clear, logits, groups, seed)
         if name == explain:
             decisions = logits[1].argmax(axis=1)
             pixels = worded.arrays[0]
             maps = heatmaps(net, pixels, decisions, methods, device)
             box = word_box(clear.shape[0], word, position, height)
-            shares = {method: shares_on(box, maps[method], clear, rng) for method in methods}
+            shares = {m: shares_on(box, maps[m], clear, groups, seed) for m in methods}
             write_table(relevance, pd.concat(shares, names=["method"]).reset_index("method"))
     columns = ["net", "class", "output", "n", "without", "with", "change", "change_low"]
     found = pd.DataFrame(rows, columns=[*columns, "change_high", "changed_decisions"])
@@ -68,23 +67,22 @@ def with_word(data, word, position, height):
     return data.with_pixels(np.stack(worded))
 
 
-def changes(name, data, logits, rng):
+def changes(name, data, logits, groups, seed):
     """Rows of the table: a net's paired changes, by class of the images and output."""
     without, worded = (expit(values.astype(np.float64)) for values in logits)
     flipped = without.argmax(axis=1) != worded.argmax(axis=1)
     for number, class_name in enumerate(data.outputs):
         of_class = data.labels[:, number] == 1
         n = int(of_class.sum())
-        drawn = rng.integers(n, size=(BOOTSTRAP_SAMPLES, n))
         for place, output in enumerate(data.outputs):
             before, after = without[of_class, place], worded[of_class, place]
             change = after - before
-            bounds = interval(change[drawn].mean(axis=1))
+            bounds = mean_interval(change, groups[of_class], seed)
             means = (before.mean(), after.mean(), change.mean())
             yield name, class_name, output, n, *means, *bounds, int(flipped[of_class].sum())
 
 
-def shares_on(box, maps, data, rng):
+def shares_on(box, maps, data, groups, seed):
     """Share of the positive relevance of maps (n, s, s) that falls on a box, by class."""
     left, top, right, bottom = box
     positive = np.maximum(maps, 0)
@@ -94,12 +92,10 @@ def shares_on(box, maps, data, rng):
     area = (right - left) * (bottom - top) / maps[0].size
     rows = []
     for number, name in enumerate(data.outputs):
-        found = shares[(data.labels[:, number] == 1) & np.isfinite(shares)]
-        values = [np.nan] * 3
-        if len(found):
-            drawn = rng.choice(found, (BOOTSTRAP_SAMPLES, len(found))).mean(axis=1)
-            values = [found.mean(), *interval(drawn)]
-        rows.append((name, len(found), *values, area))
+        of_class = (data.labels[:, number] == 1) & np.isfinite(shares)
+        found, bounds = shares[of_class], mean_interval(shares[of_class], groups[of_class], seed)
+        mean = found.mean() if len(found) else np.nan
+        rows.append((name, len(found), mean, *bounds, area))
     columns = ["class", "n", "share_on_word", "share_low", "share_high", "share_of_area"]
     return pd.DataFrame(rows, columns=columns)
 

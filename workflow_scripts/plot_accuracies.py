@@ -2,14 +2,14 @@
 
 --histories are of each net's phases, in order. Writes the figure and the CSV behind it: net,
 phase, epochs (run up to the end of the phase), best_epoch (of the phase), version, accuracy with
-its exact 95 % interval, n.
+its 95 % interval, n.
 """
 
 from pathlib import Path
 
 import pandas as pd
 from cxr.cli import pair, parser, user_errors
-from cxr.evaluation.metrics import proportion_interval, read_predictions
+from cxr.evaluation.metrics import correct, groups_of, read_predictions, share_interval
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.tables import read_table
@@ -48,9 +48,9 @@ def accuracies(net, predictions, histories):
         epochs += len(history)
         best = int(history.epoch[history.val_loss.idxmin()])
         for version, table in of_phase.groupby("version"):
-            right, n = int((table["class"] == table.predicted).sum()), len(table)
-            interval = proportion_interval(right, n)
-            rows.append((net, phase, epochs, best, version, right / n, *interval, n))
+            right = correct(table)
+            row = (right.mean(), *share_interval(right, groups_of(table)), len(table))
+            rows.append((net, phase, epochs, best, version, *row))
     columns = ["net", "phase", "epochs", "best_epoch", "version", "accuracy", "accuracy_low"]
     return pd.DataFrame(rows, columns=[*columns, "accuracy_high", "n"])
 
