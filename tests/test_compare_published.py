@@ -20,7 +20,10 @@ def compared(folder, aurocs, published):
     for name, values in aurocs.items():
         paths[name] = folder / f"{name}.csv"
         table = pd.DataFrame({"finding": list(values), "positive": 3, "n": 60})
-        table.assign(auroc=list(values.values())).to_csv(paths[name], index=False)
+        areas = pd.Series(values.values(), dtype=float)
+        table = table.assign(auroc=areas, auroc_low=areas - 0.1, auroc_high=areas + 0.1)
+        mean = {"finding": "mean", "n": 60, "auroc": 0.5, "auroc_low": 0.4, "auroc_high": 0.6}
+        pd.concat([table, pd.DataFrame([mean])]).to_csv(paths[name], index=False)
     compare_published(
         {"netA": folder / "netA/metrics.csv"}, {"netA": folder / "netA/summary.csv"}, paths,
         {"studies": [], "aurocs": published}, folder / "published.csv", folder / "aurocs.csv",
@@ -52,3 +55,11 @@ def test_without_a_shared_finding_there_is_no_mean(tmp_path):
     table = compared(tmp_path, ours, {"published": {"Mass": 0.8}})
     assert table.loc["mean", ["one", "other", "published"]].isna().all()
     assert len(table) == 4
+
+
+def test_mean_has_an_interval_where_it_is_over_all_findings_of_a_net(tmp_path):
+    ours = {"one": {"Mass": 0.6, "Hernia": None}, "other": {"Mass": 0.7, "Hernia": 0.5}}
+    table = compared(tmp_path, ours, {"published": {"Mass": 0.8, "Hernia": 0.2}})
+    assert table.loc["mean", ["one_low", "one_high"]].tolist() == [0.4, 0.6]
+    assert table.loc["mean", ["other_low", "other_high"]].isna().all()
+    assert table.loc["Mass", ["one_low", "other_high"]].tolist() == pytest.approx([0.5, 0.8])

@@ -8,7 +8,7 @@ import pandas as pd
 from cxr.cli import InputError
 from cxr.data.image_sets import save_images
 from cxr.nets.torch_nets import create, save_net
-from evaluate_findings import evaluate_findings
+from evaluate_findings import aurocs, evaluate_findings
 from torch import nn
 
 
@@ -24,6 +24,7 @@ def evaluated(tmp_path):
     save_images(tmp_path / "images.npy", pixels, images)
     images["split"], images["Mass"], images["Hernia"] = "test", rng.integers(0, 2, 60), 0
     images.loc[:19, "split"] = "train"
+    images["patient_id"] = np.arange(60) // 2
     images.to_csv(tmp_path / "split.csv", index=False)
     return {
         "net": tmp_path / "net.safetensors",
@@ -38,7 +39,11 @@ def test_findings_without_a_positive_image_have_no_auroc(evaluated):
     table = pd.read_csv(evaluated["out"]).set_index("finding")
     assert 0 <= table.loc["Mass", "auroc"] <= 1
     assert np.isnan(table.loc["Hernia", "auroc"])
-    assert table.n.tolist() == [40, 40]
+    assert table.n.tolist() == [40, 40, 40]
+    row, mean = table.loc["Mass"], table.loc["mean"]
+    assert row.auroc_low < row.auroc < row.auroc_high
+    scores = ["auroc", "auroc_low", "auroc_high"]
+    assert mean[scores].tolist() == pytest.approx(row[scores].tolist())
 
 
 def test_weights_that_know_nothing_are_refused(evaluated):
@@ -61,3 +66,32 @@ def test_no_finding_is_not_in_the_mean_that_weights_are_refused_by(evaluated, mo
     monkeypatch.setattr("evaluate_findings.predict_logits", lambda *_: logits)
     with pytest.raises(InputError, match=r"mean AUROC 0\.000 on 40 test images"):
         evaluate_findings(**evaluated, min_mean_auroc=0.4)
+
+
+def test_few_positive_images_have_no_auroc():
+    positive = np.arange(60)[:, None] < [9, 10]
+    scores = np.random.default_rng(0).random((60, 2))
+    table = aurocs(["Mass", "Hernia"], positive, scores, np.arange(60)).set_index("finding")
+    assert np.isnan(table.auroc["Mass"]) and np.isnan(table.auroc_low["Mass"])
+    assert table.auroc["mean"] == table.auroc["Hernia"]
+
+
+def test_images_of_a_patient_are_one_observation():
+    """Each of 60 images four times: as wide an interval as from the 60."""
+    positive, scores = np.arange(60)[:, None] % 3 == 0, np.random.default_rng(1).random((60, 1))
+    once = aurocs(["Mass"], positive, scores, np.arange(60)).iloc[0]
+    four = [np.repeat(values, 4, axis=0) for values in (positive, scores, np.arange(60))]
+    again = aurocs(["Mass"], *four).iloc[0]
+    assert again.auroc == pytest.approx(once.auroc)
+    assert again.auroc_high - again.auroc_low == pytest.approx(
+        once.auroc_high - once.auroc_low, rel=0.1
+    )
+
+
+def test_mean_of_findings_leaves_out_no_finding():
+    positive = np.arange(60)[:, None] % [2, 3, 4] == 0
+    scores = np.where(positive, [0.5, 0.5, 1.0], 0.5)
+    table = aurocs(["Mass", "Hernia", "No Finding"], positive, scores, np.arange(60))
+    assert table.auroc.tolist() == [0.5, 0.5, 1, 0.5]
+    width = (table.auroc_high - table.auroc_low)[[0, 1, 3]]
+    assert width.iloc[2] < width[:2].min()

@@ -3,8 +3,9 @@
 Writes OUT: study, accuracy, f1 (mean of the classes), recall and precision of COVID-19;
 splits and in part the data differ, so differences between rows prove little. Writes
 OUT_AUROCS: finding, positive and n of our test images, the AUROC of each of our nets with
-ChestX-ray14's findings, and the published ones. Its last row, mean, is over the findings for which
-every column has an AUROC, so that columns can be compared, without No Finding.
+ChestX-ray14's findings with its 95 % interval (_low, _high), and the published ones. Its last row,
+mean, is over the findings for which every column has an AUROC, so that columns can be compared,
+without No Finding; its intervals are given where these are all the findings of a net.
 """
 
 import json
@@ -31,21 +32,33 @@ def compare_published(metrics, summaries, aurocs, published, out, out_aurocs):
     theirs = pd.DataFrame(published["studies"]).reindex(columns=COLUMNS)
     write_table(out, pd.concat([ours, theirs]))
 
-    tables = [read_aurocs(path).rename(columns={"auroc": name}) for name, path in aurocs.items()]
-    table = pd.concat(tables, axis=1).reset_index()
+    tables = {name: read_aurocs(path, name) for name, path in aurocs.items()}
+    table = pd.concat([found for found, _ in tables.values()], axis=1).reset_index()
     for name, values in published["aurocs"].items():
         table[name] = table.finding.map(values)
-    shared = table[table.finding != NO_FINDING].drop(columns=["finding", "positive"]).dropna()
-    means = shared.drop(columns="n").mean()
-    mean = {"finding": "mean", "positive": None, "n": table.n.max()} | means.to_dict()
+    findings = table[table.finding != NO_FINDING].set_index("finding")
+    values = findings[[*aurocs, *published["aurocs"]]]
+    shared = values.dropna()
+    mean = {"finding": "mean", "positive": None, "n": table.n.max()} | shared.mean().to_dict()
+    for name, (_, bounds) in tables.items():
+        if set(findings[name].dropna().index) == set(shared.index):
+            mean |= bounds
     write_table(out_aurocs, pd.concat([table, pd.DataFrame([mean])]))
 
 
-def read_aurocs(path):
-    """auroc of evaluate_findings by finding, positive and n; not a number where there is none."""
-    table = read_table(path, ["finding", "positive", "n", "auroc"])
-    table["auroc"] = pd.to_numeric(table.auroc)
-    return table.set_index(["finding", "positive", "n"])
+def read_aurocs(path, name):
+    """evaluate_findings' AUROCs, as columns name, name_low, name_high, and the mean's interval.
+
+    By finding, positive and n; not a number where there is none. The interval: {column: value}.
+    """
+    scores = ["auroc", "auroc_low", "auroc_high"]
+    table = read_table(path, ["finding", "positive", "n", *scores])
+    table[scores] = table[scores].apply(pd.to_numeric)
+    table = table.rename(columns={score: score.replace("auroc", name) for score in scores})
+    is_mean = table.finding == "mean"
+    bounds = table.loc[is_mean, [f"{name}_low", f"{name}_high"]].to_dict("records")
+    found = table[~is_mean].astype({"positive": int})
+    return found.set_index(["finding", "positive", "n"]), bounds[0] if bounds else {}
 
 
 if __name__ == "__main__":

@@ -1,43 +1,71 @@
-"""AUROC per finding of a net on ChestX-ray14's test images.
+"""AUROC per finding of a net on ChestX-ray14's test images, with 95 % intervals by patient.
 
-With --min-mean-auroc, a lower mean over the findings (without No Finding) stops the step: weights
-that were loaded under wrong names, or into the wrong layers, give a net that runs but has learnt
-nothing (mean AUROC near 0.5).
+Writes finding, positive, n, auroc, auroc_low and auroc_high, and a last row, mean, over the
+findings with an AUROC, without No Finding. AUROCs of fewer than ten positive, or ten other, images
+are left empty: their intervals would be half as wide as all that is possible.
+
+With --min-mean-auroc, a lower mean over the findings (without No Finding; of however few images)
+stops the step: weights that were loaded under wrong names, or into the wrong layers, give a net
+that runs but has learnt nothing (mean AUROC near 0.5).
 """
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.chestxray14 import NO_FINDING
 from cxr.data.image_sets import open_by_split
+from cxr.evaluation.metrics import auroc, auroc_interval
 from cxr.files import write_table
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
-from sklearn.metrics import roc_auc_score
+from cxr.tables import read_table
+
+MIN_IMAGES = 10  # positive ones, and others
 
 
 def evaluate_findings(net, images, split, out, min_mean_auroc=0.0, tables=None):
     path, (net, description) = net, load_net(net)
     outputs = description["outputs"]
     test = open_by_split(images, split, "test", outputs, tables)
+    patients = read_table(split, ["patient_id"], text=["patient_id"]).set_index("image").patient_id
     device = select_device()
     logits = predict_logits(net.to(device), test, device)
-    rows = []
-    for number, finding in enumerate(outputs):
-        labels = test.labels[:, number]
-        both = 0 < labels.sum() < len(labels)  # else AUROC is not defined: the cell stays empty
-        auroc = roc_auc_score(labels, logits[:, number]) if both else None
-        rows.append((finding, int(labels.sum()), len(labels), auroc))
-    table = pd.DataFrame(rows, columns=["finding", "positive", "n", "auroc"])
-    mean = table.auroc[table.finding != NO_FINDING].mean()
+    areas = [
+        auroc(of_finding, scores)[0]
+        for finding, of_finding, scores in zip(outputs, test.labels.T == 1, logits.T, strict=True)
+        if finding != NO_FINDING and 0 < of_finding.sum() < len(test)
+    ]
+    mean = np.mean(areas) if areas else np.nan
     if min_mean_auroc and not mean >= min_mean_auroc:  # written so that no AUROC at all fails
         raise InputError(
             f"{path}: mean AUROC {mean:.3f} on {len(test)} test images, expected at least "
             f"{min_mean_auroc}: were the weights loaded into the right layers?"
         )
-    write_table(out, table)
+    write_table(out, aurocs(outputs, test.labels == 1, logits, patients[test.images].to_numpy()))
+
+
+def aurocs(findings, positive, scores, patients):
+    """The table that is written. positive: bool (n, findings); scores: (n, findings)."""
+    rows, of_mean, n = [], [], len(patients)
+    for number, finding in enumerate(findings):
+        labels = positive[:, number]
+        sizes = int(labels.sum()), int((~labels).sum())
+        area, bounds = np.nan, (np.nan, np.nan)
+        if min(sizes) >= MIN_IMAGES:
+            area, influence = auroc(labels, scores[:, number])
+            bounds = auroc_interval(area, influence, patients, [sizes])
+            of_mean += [(area, influence, sizes)] if finding != NO_FINDING else []
+        rows.append((finding, sizes[0], n, area, *bounds))
+    if of_mean:
+        areas, influences, sizes = zip(*of_mean, strict=True)
+        area, influence = np.mean(areas), np.mean(influences, axis=0)
+        bounds = auroc_interval(area, influence, patients, sizes)
+        rows.append(("mean", None, n, area, *bounds))
+    columns = ["finding", "positive", "n", "auroc", "auroc_low", "auroc_high"]
+    return pd.DataFrame(rows, columns=columns).astype({"positive": "Int64"})
 
 
 if __name__ == "__main__":
