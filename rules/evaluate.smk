@@ -107,8 +107,9 @@ rule calibrate:
         CONDA_TORCH
     params:
         **step("calibrate"),
+        options=options({"seed": config["seed"]}),
     message:
         "Calibrating {wildcards.net}"
     shell:
-        "{params.run} --logits {input.logits} --table {output.table} --figure {output.figure}"
-        " &> {log}"
+        "{params.run} --logits {input.logits} {params.options} --table {output.table}"
+        " --figure {output.figure} &> {log}"

@@ -71,7 +71,11 @@ rule collect_replicates:
         **step("collect_replicates", inputs=replicate_files_in_shell("predictions.csv")),
         folder=subpath(output.summary, parent=True),
         options=options(
-            {"nets": list(config["nets"]), "replicates": config["replicates"]}
+            {
+                "nets": list(config["nets"]),
+                "replicates": config["replicates"],
+                "draw_seed": config["seed"],
+            }
         ),
     message:
         "Analysing replicates"

@@ -38,6 +38,19 @@ def test_one_net_has_splits_and_seeds_alone():
     assert found["split"] == pytest.approx(np.var([0.91, 0.81], ddof=1) - found["seed"] / 2)
 
 
+def test_shares_of_few_splits_are_uncertain():
+    """Of 3 splits and 40: the interval of split holds its share and narrows."""
+    rng = np.random.default_rng(1)
+    width = {}
+    for splits in (3, 40):
+        values = rng.normal(0, 1, (1, splits, 1)) + rng.normal(0, 1, (5, splits, 4))
+        row = variance_components(values).set_index("source").loc["split"]
+        assert 0 <= row.share_low < row.share < row.share_high <= 1
+        assert row.share_low < 0.5 < row.share_high
+        width[splits] = row.share_high - row.share_low
+    assert width[3] > 2 * width[40]
+
+
 def test_equal_scores_have_no_shares():
     assert shares(np.ones((2, 2, 2))).isna().all()
 

@@ -6,9 +6,12 @@ part in the fit. If every sigmoid of the validation images is on the right side 
 falls without limit as the temperature falls: no temperature can be fitted, and 1 is kept. Each of
 the three sigmoids is a probability of its own; they need not sum to 1.
 
-Takes the logits that predict wrote. Writes one row before and one after: temperature, whether it
-was fitted, loss, Brier score, and the calibration error of all sigmoids in ten bins of equal size,
-on the test images; and the reliability diagram.
+Takes the logits that predict wrote. Writes one row before and one after: temperature, its 95 %
+interval (left empty if fewer than ten validation images have a sigmoid on the wrong side of 0.5),
+whether it was fitted, loss, Brier score with its interval, and the expected calibration error of
+the decisions on the test images beside that of a calibrated net with these sigmoids; ECEs have no
+interval, see metrics.summary. And the reliability diagram, of all sigmoids in ten bins of equally
+many.
 """
 
 from pathlib import Path
@@ -17,6 +20,14 @@ import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.data.covid19 import CLASSES
+from cxr.evaluation.metrics import (
+    Z,
+    bounded_interval,
+    calibrated_error,
+    calibration_error,
+    group_variance,
+    groups_of,
+)
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.tables import read_table
@@ -24,25 +35,35 @@ from matplotlib import pyplot as plt
 from scipy.optimize import minimize_scalar
 from scipy.special import expit
 
-N_BINS = 10
+N_BINS, MIN_WRONG = 10, 10
 
 
-def calibrate(logits, table, figure):
-    (fitted, fitted_labels), (logits, labels) = read_logits(logits)
-    temperature = fit_temperature(fitted, fitted_labels)
+def calibrate(logits, table, figure, seed):
+    (*fitted, fitted_groups), (logits, labels, groups) = read_logits(logits)
+    temperature = fit_temperature(*fitted)
+    bounds = temperature_interval(temperature, *fitted, fitted_groups)
+    right = logits.argmax(axis=1) == labels.argmax(axis=1)
     rows, drawn = [], {}
     for name, value in (("before", 1.0), ("after", temperature or 1.0)):
         sigmoids = expit(logits / value)
-        drawn[name] = bins = reliability(sigmoids, labels)
-        gaps = abs(bins.observed - bins.sigmoid)
+        drawn[name] = reliability(sigmoids, labels)
+        brier = ((sigmoids - labels) ** 2).sum(axis=1)
+        brier_low, brier_high = bounded_interval(brier, 0, len(CLASSES), groups, seed)
+        confidence = sigmoids.max(axis=1)
+        low, high = bounds if name == "after" else (np.nan, np.nan)
         rows.append(
             {
                 "calibration": name,
                 "temperature": value,
+                "temperature_low": low,
+                "temperature_high": high,
                 "fitted": name == "after" and temperature is not None,
                 "loss": mean_loss(logits / value, labels),
-                "brier": float(((sigmoids - labels) ** 2).sum(axis=1).mean()),
-                "adaptive_ece": float(np.average(gaps, weights=bins.n)),
+                "brier": brier.mean(),
+                "brier_low": brier_low,
+                "brier_high": brier_high,
+                "ece": calibration_error(confidence, right),
+                "ece_calibrated": calibrated_error(confidence, seed),
                 "n": len(labels),
             }
         )
@@ -51,13 +72,14 @@ def calibrate(logits, table, figure):
 
 
 def read_logits(path):
-    """Logits and 0/1 labels of val, then of test; float64 (n, classes) each."""
+    """Logits, 0/1 labels, float64 (n, classes) each, and groups, (n,), of val, then of test."""
     table = read_table(path, numbers=CLASSES, choices={"class": CLASSES, "split": ("val", "test")})
     for split in ("val", "test"):
         rows = table[table.split == split]
         yield (
             rows[list(CLASSES)].to_numpy(float),
             (rows[["class"]].to_numpy() == np.array(CLASSES)).astype(float),
+            groups_of(rows),
         )
 
 
@@ -76,6 +98,23 @@ def fit_temperature(logits, labels):
         method="bounded",
     )
     return float(np.exp(found.x))
+
+
+def temperature_interval(temperature, logits, labels, groups):
+    """95 % interval of a fitted temperature; not a number if few images say anything of it.
+
+    Of its logarithm, by the variance that holds whatever the true model is (White 1982, doi
+    10.2307/1912526), images of a group together.
+    """
+    wrong = ((logits > 0) != (labels > 0)).any(axis=1)
+    if temperature is None or len(np.unique(groups[wrong])) < MIN_WRONG:
+        return np.nan, np.nan
+    scaled = logits / temperature
+    sigmoids = expit(scaled)
+    slopes = (scaled * (labels - sigmoids)).sum(axis=1)  # of an image's loss by log temperature
+    curvature = (scaled**2 * sigmoids * (1 - sigmoids) - scaled * (sigmoids - labels)).sum()
+    reach = Z * np.sqrt(group_variance(slopes, groups)) / curvature
+    return temperature * np.exp(-reach), temperature * np.exp(reach)
 
 
 def reliability(sigmoids, labels):
@@ -102,5 +141,6 @@ if __name__ == "__main__":
     arguments.add_argument("--logits", type=Path, required=True, help="CSV of predict")
     arguments.add_argument("--table", type=Path, required=True, help="CSV to write")
     arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
+    arguments.add_argument("--seed", type=int, required=True, help="of the random weights")
     with user_errors():
         calibrate(**vars(arguments.parse_args()))

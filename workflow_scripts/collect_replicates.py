@@ -6,7 +6,8 @@
   edited test images after the last phase,
 - summary.csv: net, score, replicates, mean, sd, least, greatest, and expected_sd: the standard
   deviation of an accuracy or recall if only the choice of test images varied,
-- variance.csv: score, source (net, split, net x split, seed), variance, share.
+- variance.csv: score, source (net, split, net x split, seed), variance, share and its 95 %
+  interval, but of net: the nets are no sample of nets.
 
 Variances are those of the random-effects model score = net + split + net x split + seed, estimated
 from mean squares (Searle et al. 1992, Variance Components, chapter 4); negative ones count as 0.
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.evaluation.metrics import final_predictions, read_predictions
+from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, final_predictions, interval, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
 from matplotlib import pyplot as plt
@@ -26,7 +27,7 @@ from sklearn.metrics import roc_auc_score
 SCORES = {"accuracy": "accuracy", "macro_auc": "macro AUROC", "covid19_recall": "COVID-19 recall"}
 
 
-def collect_replicates(folder, nets, replicates, figure):
+def collect_replicates(folder, nets, replicates, figure, draw_seed=0):
     numbers = range(1, replicates + 1)
     rows = []
     for net in nets:
@@ -42,8 +43,8 @@ def collect_replicates(folder, nets, replicates, figure):
         for score in SCORES
     }
     variance = pd.concat(
-        [variance_components(cube).assign(score=score) for score, cube in cubes.items()]
-    )[["score", "source", "variance", "share"]]
+        [variance_components(cube, draw_seed).assign(score=score) for score, cube in cubes.items()]
+    )[["score", "source", "variance", "share", "share_low", "share_high"]]
     write_table(folder / "replicates.csv", table)
     write_table(folder / "summary.csv", summarise(table))
     plot(table, variance, figure)
@@ -75,8 +76,8 @@ def summarise(table):
     return pd.DataFrame(rows, columns=columns)
 
 
-def variance_components(values):
-    """Variance due to net, split, both together and seed: a table of source, variance and share.
+def variance_components(values, seed=0):
+    """Variance due to net, split, both together and seed: source, variance, share, its interval.
 
     values: (nets, splits, seeds), a score of each replicate; two splits and two seeds at least.
     Seeds are taken as nested: seed 1 of one net and split says nothing of seed 1 of another.
@@ -88,32 +89,58 @@ def variance_components(values):
         values.mean(axis=(0, 2)),
     )
     both = cells - of_net[:, None] - of_split + values.mean()
-
-    def mean_square(deviations, freedom):
-        return (deviations**2).sum() / freedom if freedom else 0.0
-
-    by_seed = mean_square(values - cells[..., None], nets * splits * (seeds - 1))
-    by_both = seeds * mean_square(both, (nets - 1) * (splits - 1))
-    by_split = nets * seeds * mean_square(of_split - values.mean(), splits - 1)
-    by_net = splits * seeds * mean_square(of_net - values.mean(), nets - 1)
-    rest = by_both if nets > 1 else by_seed  # what net and split are measured against
-    variances = np.maximum(
-        [
-            (by_net - rest) / (splits * seeds),
-            (by_split - rest) / (nets * seeds),
-            (by_both - by_seed) / seeds,
-            by_seed,
-        ],
-        0,
-    )
-    total = variances.sum()
+    freedom = np.array([nets - 1, splits - 1, (nets - 1) * (splits - 1), cells.size * (seeds - 1)])
+    squares = [
+        splits * seeds * ((of_net - values.mean()) ** 2).sum(),
+        nets * seeds * ((of_split - values.mean()) ** 2).sum(),
+        seeds * (both**2).sum(),
+        ((values - cells[..., None]) ** 2).sum(),
+    ]
+    mean_squares = np.divide(squares, freedom, out=np.zeros(4), where=freedom > 0)
+    variances = components(mean_squares, values.shape)
+    drawn = components(draw_mean_squares(mean_squares, freedom, seed), values.shape)
+    total, totals = variances.sum(), drawn.sum(axis=0)
+    low, high = interval((drawn / totals).T) if total else np.full((2, 4), np.nan)
+    low[0] = high[0] = np.nan  # the nets are these, not a sample of nets
     return pd.DataFrame(
         {
             "source": ["net", "split", "net x split", "seed"],
             "variance": variances,
             "share": variances / total if total else np.nan,
+            "share_low": low,
+            "share_high": high,
         }
     )
+
+
+def components(mean_squares, shape):
+    """Variances, (4, ...), of mean squares of net, split, both and seed, (4, ...)."""
+    nets, splits, seeds = shape
+    by_net, by_split, by_both, by_seed = mean_squares
+    rest = by_both if nets > 1 else by_seed  # what net and split are measured against
+    variances = [
+        (by_net - rest) / (splits * seeds),
+        (by_split - rest) / (nets * seeds),
+        (by_both - by_seed) / seeds,
+        by_seed,
+    ]
+    return np.maximum(variances, 0)
+
+
+def draw_mean_squares(mean_squares, freedom, seed):
+    """Expected mean squares that may have given those found, (4, samples).
+
+    Mean squares of split, of both and of seed are chi-squared (generalised confidence intervals:
+    Weerahandi 1993, doi 10.1080/01621459.1993.10476355). That of the nets, which are fixed, has
+    their own part, what is left over that of net x split, and its sampling error.
+    """
+    rng, size = np.random.default_rng(seed), (4, BOOTSTRAP_SAMPLES)
+    chances = rng.chisquare(np.maximum(freedom, 1)[:, None], size) / np.maximum(freedom, 1)[:, None]
+    found = mean_squares[:, None] / chances
+    own = max(mean_squares[0] - mean_squares[2], 0)
+    error = 2 * np.sqrt(own * found[2] / max(freedom[0], 1)) * rng.standard_normal(size[1])
+    found[0] = own + error + found[2] * chances[0]
+    return found
 
 
 def plot(table, variance, path):
@@ -151,5 +178,8 @@ if __name__ == "__main__":
         "--replicates", type=int, required=True, help="number of splits, and of seeds"
     )
     arguments.add_argument("--figure", type=Path, required=True, help="SVG to write")
+    arguments.add_argument(
+        "--draw-seed", type=int, default=0, help="seed of the intervals; default: 0"
+    )
     with user_errors():
         collect_replicates(**vars(arguments.parse_args()))

@@ -79,10 +79,13 @@ def write_model_card(net, model, process, calibration, split, audits, phantoms, 
 
 
 def as_markdown(table):
-    """A table in Markdown; floats with four digits."""
+    """A table in Markdown; floats with four digits, none where there is no number."""
     rows = [table.columns, ["---"] * table.shape[1], *table.itertuples(index=False)]
     cells = [
-        [f"{value:.4f}" if isinstance(value, float) else str(value) for value in row]
+        [
+            "" if value != value else f"{value:.4f}" if isinstance(value, float) else str(value)
+            for value in row
+        ]
         for row in rows
     ]
     return "\n".join(f"| {' | '.join(row)} |" for row in cells)

@@ -65,10 +65,11 @@ def table3_of(table, printed, values):
 
 
 def with_interval(table, score):
-    """A score and its 95 % interval as text, for each row."""
+    """A score and its 95 % interval, where it has one, as text, for each row."""
     columns = (table[score], table[f"{score}_low"], table[f"{score}_high"])
     return [
-        f"{value:.3f} [{low:.3f}, {high:.3f}]" for value, low, high in zip(*columns, strict=True)
+        f"{value:.3f} [{low:.3f}, {high:.3f}]" if low == low else f"{value:.3f}"
+        for value, low, high in zip(*columns, strict=True)
     ]
 
 
