@@ -126,6 +126,13 @@ def group_variance(influence, groups):
     return (by_group**2).sum() * (1 - 1 / n) / (1 - 1 / n_groups)
 
 
+def design_effect(values, groups):
+    """The variance of a mean, (n,), by group over that of independent images; 1 at least."""
+    influence = (values - values.mean()) / len(values)
+    alone = (influence**2).sum()
+    return max(group_variance(influence, groups) / alone, 1) if alone > 0 else 1.0
+
+
 def score_interval(value, influence, groups, most):
     """95 % interval of a score between 0 and 1, such as a share, a recall, or a mean of them.
 
@@ -156,11 +163,8 @@ def bounded_interval(values, lowest, highest, groups, seed):
     range (Gaffke 2005; Learned-Miller and Thomas 2019, arXiv 1905.06208); of values 0 and 1 it is
     the exact interval of a proportion. It is rather too wide than too narrow.
     """
-    influence = (values - values.mean()) / len(values)
-    alone = (influence**2).sum()
-    design = max(group_variance(influence, groups) / alone, 1) if alone > 0 else 1
     rng = np.random.default_rng(seed)
-    weights = rng.gamma(1 / design, size=(BOOTSTRAP_SAMPLES, len(values)))
+    weights = rng.gamma(1 / design_effect(values, groups), size=(BOOTSTRAP_SAMPLES, len(values)))
     ends = rng.exponential(size=BOOTSTRAP_SAMPLES)
     sums, total = weights @ values, weights.sum(axis=1) + ends
     low, high = ((sums + ends * end) / total for end in (lowest, highest))
@@ -171,14 +175,14 @@ def mean_interval(values, groups, seed):
     """95 % interval of a mean of numbers, (n,); not a number for fewer than MIN_GROUPS groups.
 
     The wider, at each end, of Student's t and of the bootstrap of t (Efron and Tibshirani 1993, An
-    Introduction to the Bootstrap, chapter 12) at 1 and 99 %: the first is too narrow for skewed
+    Introduction to the Bootstrap, chapter 12) at 1.5 and 98.5 %: the first is too narrow for skewed
     values, the second for heavy tails, and at 2.5 and 97.5 % for 20 skewed values, too. Not a
     number either where so few values differ from the others that samples have no variance.
     """
     groups = _numbered(groups)
     sums, sizes = np.bincount(groups, values), np.bincount(groups)
     n_groups = len(sizes)
-    if n_groups < MIN_GROUPS:
+    if n_groups < MIN_GROUPS or np.ptp(values) == 0:
         return np.nan, np.nan
 
     def mean_and_error(drawn):
@@ -190,9 +194,10 @@ def mean_interval(values, groups, seed):
     mean, error = mean_and_error(np.arange(n_groups))
     rng = np.random.default_rng(seed)
     means, errors = mean_and_error(rng.integers(n_groups, size=(BOOTSTRAP_SAMPLES, n_groups)))
-    if not error > 0 or (errors == 0).mean() > 0.005:
+    varied = errors > 1e-9 * error
+    if varied.mean() < 0.995:
         return np.nan, np.nan
-    steps = np.quantile(((means - mean) / errors)[errors > 0], [0.01, 0.99])
+    steps = np.quantile(((means - mean)[varied] / errors[varied]), [0.015, 0.985])
     quantile = t.ppf(0.975, n_groups - 1)
     return mean - max(steps[1], quantile) * error, mean - min(steps[0], -quantile) * error
 
@@ -203,12 +208,8 @@ def paired_interval(differences, groups):
     Of right ones: 1, 0 or -1. As if there were two images more, on which each net alone is right
     (Bonett and Price 2012, doi 10.3102/1076998611411915).
     """
-    n, mean = len(differences), differences.mean()
-    influence = (differences - mean) / n
-    alone = (influence**2).sum()
-    if alone > 0:
-        n /= max(group_variance(influence, groups) / alone, 1)
-    middle = n * mean / (n + 2)
+    n = len(differences) / design_effect(differences, groups)
+    middle = n * differences.mean() / (n + 2)
     square = (n * (differences**2).mean() + 2) / (n + 2)
     reach = Z * np.sqrt((square - middle**2) / (n + 2))
     return middle - reach, middle + reach
@@ -225,10 +226,8 @@ def images_needed(differences, groups, within=None):
     reach, power = (mean, norm.ppf(0.8)) if within is None else (within, norm.ppf(0.9))
     if not square or not reach:
         return np.nan
-    influence = (differences - mean) / len(differences)
-    alone = (influence**2).sum()
-    design = max(group_variance(influence, groups) / alone, 1) if alone else 1
     spread = np.sqrt(square - (mean**2 if within is None else 0))
+    design = design_effect(differences, groups)
     return np.ceil(design * (Z * np.sqrt(square) + power * spread) ** 2 / reach**2)
 
 
@@ -305,8 +304,11 @@ def auroc(positive, scores):
     """AUROC of scores, (n,), and how far each image moves it from its value, (n,).
 
     positive: bool (n,). DeLong et al. 1988, doi 10.2307/2531595: the squares of the influences add
-    up to its variance. All is not a number where an image is the only positive one, or other one.
+    up to its variance. Not a number: both without positive or other images; the influences if there
+    is one of a kind.
     """
+    if positive.all() or not positive.any():
+        return np.nan, np.full(len(scores), np.nan)
     ranks, sizes = rankdata(scores), np.where(positive, positive.sum(), (~positive).sum())
     wins = np.empty(len(scores))
     for of_kind in (positive, ~positive):
