@@ -121,6 +121,16 @@ def test_tables_of_the_database(tmp_path, database, name):
     survives(database[name], database[name].read_bytes(), 70, split)
 
 
+def test_split_says_which_images_are_of_one_patient_or_duplicates(tmp_path, database):
+    settings = {"test_per_class": 2, "validation_fraction": 0.2, "seed": 0}
+    split_covid19(**database, split_by="image", **settings, out=tmp_path / "split.csv")
+    rows = read_image_table(tmp_path / "split.csv", ["group"])
+    group = rows.set_index("image").group
+    assert group["normal/normal (1).png"] == group["normal/normal (2).png"]
+    known = rows[rows.patient_id != ""]
+    assert (known.groupby("patient_id").group.nunique() == 1).all()
+
+
 def test_predictions_boxes_and_splits(tmp_path):
     classes = [image.split("/")[0] for image in IMAGES]
     predicted = table(**{"class": classes, "predicted": classes}, **dict.fromkeys(CLASSES, 0.25))

@@ -41,8 +41,8 @@ def test_words_are_covered_in_the_edited_test_images_alone(tmp_path, grey):
         name = f"NORMAL/NORMAL ({split}).png"
         (tmp_path / "NORMAL").mkdir(exist_ok=True)
         grey.save(tmp_path / name)
-        rows.append((name, "normal", split))
-    pd.DataFrame(rows, columns=["image", "class", "split"]).to_csv(tmp_path / "split.csv")
+        rows.append((name, "normal", split, 7))
+    pd.DataFrame(rows, columns=["image", "class", "split", "group"]).to_csv(tmp_path / "split.csv")
     boxes = [(row[0], 0, 0, 20, 20, "SEDUTO") for row in rows]
     columns = ["image", "x0", "y0", "x1", "y1", "text"]
     pd.DataFrame(boxes, columns=columns).to_csv(tmp_path / "boxes.csv", index=False)
@@ -62,6 +62,8 @@ def test_words_are_covered_in_the_edited_test_images_alone(tmp_path, grey):
         assert (pixels[name] == np.asarray(grey)).all(), name
     assert not pixels["test_edited"][:20, :20].any()
     assert (pixels["test_edited"][20:] == np.asarray(grey)[20:]).all()
+    for path in out.values():
+        assert pd.read_csv(path.with_suffix(".csv")).group.tolist() == [7], "of intervals"
     assert pd.read_csv(tmp_path / "out_boxes.csv").origin.unique().tolist() == ["hand"]
 
 

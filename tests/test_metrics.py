@@ -157,7 +157,7 @@ def test_few_values_have_no_interval_and_skewed_ones_an_uneven_one():
     assert high - values.mean() > 1.2 * (values.mean() - low) > 0
     assert np.isnan(mean_interval(values[1:], groups[1:], 0)).all()
     assert np.isnan(mean_interval(values, groups // 2, 0)).all()
-    assert np.isnan(mean_interval(np.ones(MIN_GROUPS), groups, 0)).all()
+    assert np.isnan(mean_interval(np.full(MIN_GROUPS, 0.1), groups, 0)).all()
 
 
 def test_exchange_test_is_mcnemar_s_and_counts_groups():
