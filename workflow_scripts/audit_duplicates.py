@@ -15,7 +15,7 @@ from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
 from cxr.evaluation.metrics import (
     correct,
     final_predictions,
-    groups_of,
+    image_groups,
     read_predictions,
     share_interval,
 )
@@ -58,7 +58,7 @@ def scores_of(net, path, seen):
     for name, part in (("all", table), ("without", table[~table.image.isin(seen)])):
         right = correct(part)
         accuracy = right.mean() if len(part) else np.nan
-        yield net, name, accuracy, *share_interval(right, groups_of(part)), len(part)
+        yield net, name, accuracy, *share_interval(right, image_groups(part)), len(part)
 
 
 def describe(used, across, scores):

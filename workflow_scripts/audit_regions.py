@@ -14,7 +14,7 @@ from cxr.cli import pair, parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
 from cxr.evaluation.linear import linear_model
-from cxr.evaluation.metrics import groups_of, share_interval
+from cxr.evaluation.metrics import image_groups, share_interval
 from cxr.nets.devices import select_device
 from cxr.nets.inputs import CachedFeatures
 from cxr.nets.prediction import EVALUATION_BATCH, predict_logits
@@ -25,7 +25,7 @@ COLUMNS = ["net", "region", "output_layer", "accuracy", "accuracy_low", "accurac
 
 def audit_regions(nets, train, images, seed, out):
     device = select_device()
-    groups, rows = groups_of(open_images(images)[1]), []
+    groups, rows = image_groups(open_images(images)[1]), []
     for name, path in progress(nets.items(), "nets"):
         net, description = load_net(path)
         outputs = description["outputs"]

@@ -13,7 +13,7 @@ from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import read_relevance
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
-from cxr.evaluation.metrics import groups_of, mean_interval
+from cxr.evaluation.metrics import image_groups, mean_interval
 from cxr.lrp.methods import SHOWN, title_of
 
 COLUMNS = ["method", "decision", "share_inside", "share_low", "share_high", "n"]
@@ -31,7 +31,7 @@ def audit_relevance(relevance, table, seed, out):
         inside = lungs(maps.shape[1])
         shares = pd.Series(shares_inside(maps, inside), of_method.index).dropna()
         for name, of_class in shares.groupby(of_method["class"], sort=False):
-            groups = groups_of(of_method.loc[of_class.index])
+            groups = image_groups(of_method.loc[of_class.index])
             bounds = mean_interval(of_class.to_numpy(), groups, seed)
             rows.append((method, name, of_class.mean(), *bounds, len(of_class)))
     found = pd.DataFrame(rows, columns=COLUMNS)

@@ -12,7 +12,7 @@ import pandas as pd
 from cxr.cli import InputError, pair, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
-from cxr.evaluation.metrics import final_predictions, groups_of, mean_interval, read_predictions
+from cxr.evaluation.metrics import final_predictions, image_groups, mean_interval, read_predictions
 
 COLUMNS = ["net", "images_with_text", "changed_decisions", "change", "change_low", "change_high"]
 
@@ -53,7 +53,7 @@ def effect(edited, unedited, boxed, seed):
     change = sigmoids[0] - sigmoids[1]
     flips = int((edited.predicted != unedited.predicted)[has].sum())
     mean = change.mean() if has.any() else np.nan
-    return int(has.sum()), flips, mean, *mean_interval(change, groups_of(edited)[has], seed)
+    return int(has.sum()), flips, mean, *mean_interval(change, image_groups(edited)[has], seed)
 
 
 def describe(edited, boxed, table):

@@ -26,7 +26,7 @@ from cxr.evaluation.metrics import (
     calibrated_error,
     calibration_error,
     group_variance,
-    groups_of,
+    image_groups,
 )
 from cxr.figures import save_figure
 from cxr.files import write_table
@@ -79,7 +79,7 @@ def read_logits(path):
         yield (
             rows[list(CLASSES)].to_numpy(float),
             (rows[["class"]].to_numpy() == np.array(CLASSES)).astype(float),
-            groups_of(rows),
+            image_groups(rows),
         )
 
 

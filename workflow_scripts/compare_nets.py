@@ -24,7 +24,7 @@ from cxr.evaluation.metrics import (
     compare_aurocs,
     correct,
     exchange_test,
-    groups_of,
+    image_groups,
     paired_interval,
     read_same_images,
 )
@@ -57,7 +57,7 @@ def compare_nets(predictions, out):
 
 def compare(one, other):
     """A row of COLUMNS but the names of the nets."""
-    groups, difference = groups_of(one), correct(one) - correct(other)
+    groups, difference = image_groups(one), correct(one) - correct(other)
     only = int((difference > 0).sum()), int((difference < 0).sum())
     found = difference.mean(), *paired_interval(difference, groups)
     p = exchange_test(difference, groups)

@@ -13,7 +13,7 @@ import pandas as pd
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import open_by_class, open_images
-from cxr.evaluation.metrics import groups_of, share_interval
+from cxr.evaluation.metrics import image_groups, share_interval
 from cxr.files import write_table
 from cxr.nets.chexnet import load_densenet
 from cxr.nets.devices import select_device
@@ -22,7 +22,7 @@ from cxr.nets.prediction import predict_logits
 
 def evaluate_authors_nets(checkpoints, images, out):
     device = select_device()
-    data, groups = open_by_class(images, CLASSES), groups_of(open_images(images)[1])
+    data, groups = open_by_class(images, CLASSES), image_groups(open_images(images)[1])
     rows = []
     for checkpoint in progress(checkpoints, "nets"):
         net, architecture = load_densenet(checkpoint)

@@ -7,7 +7,8 @@ pictures: a folder of PNGs for the gallery: each image with and without its word
 relevance: .npz of float32 (n, size, size) of the predicted class, named by the method;
 seconds: CSV of method, images, device, seconds and images_per_second, seconds an image;
 table: CSV of image, true_class, class (the predicted one), group (if images have one), method,
-  logit, relevance_sum and conservation_error, |relevance_sum - logit| / |logit|; empty for Grad-CAM, which does not add up.
+  logit, relevance_sum and conservation_error, |relevance_sum - logit| / |logit|; empty for
+  Grad-CAM, which does not add up.
 """
 
 import shutil
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from cxr.cli import parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import atomic_write, write_table

@@ -22,7 +22,7 @@ from cxr.evaluation.metrics import (
     LEVEL,
     correct,
     exchange_test,
-    groups_of,
+    image_groups,
     images_needed,
     paired_interval,
     read_same_images,
@@ -53,7 +53,7 @@ def of_this_run(claim, predictions):
     of_net = {net: correct(table) for net, table in tables.items()}
     ours, theirs = (sum(of_net[net] for net in nets) for nets in (better, other))
     whole = ours * len(other) - theirs * len(better)  # whole numbers, for the exact test
-    groups = groups_of(tables[better[0]])
+    groups = image_groups(tables[better[0]])
     p = exchange_test(whole, groups)
     return judge(claim, whole / (len(better) * len(other)), p, groups)
 

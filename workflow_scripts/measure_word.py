@@ -20,7 +20,7 @@ from cxr.cli import InputError, pair, parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.data.images import draw_word, word_box
 from cxr.evaluation.audits import plot_intervals
-from cxr.evaluation.metrics import groups_of, mean_interval
+from cxr.evaluation.metrics import image_groups, mean_interval
 from cxr.files import write_table
 from cxr.lrp.methods import METHODS, heatmaps
 from cxr.nets.devices import select_device
@@ -36,7 +36,7 @@ def measure_word(
     if explain not in nets:
         raise InputError(f"--explain {explain}: no such net among {list(nets)}")
     device = select_device()
-    groups, rows = groups_of(open_images(images)[1]), []
+    groups, rows = image_groups(open_images(images)[1]), []
     for name, path in progress(nets.items(), "nets"):
         net, description = load_net(path)
         clear = open_by_class(images, description["outputs"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.cli import pair, parser, user_errors
-from cxr.evaluation.metrics import correct, groups_of, read_predictions, share_interval
+from cxr.evaluation.metrics import correct, image_groups, read_predictions, share_interval
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.tables import read_table
@@ -49,7 +49,7 @@ def accuracies(net, predictions, histories):
         best = int(history.epoch[history.val_loss.idxmin()])
         for version, table in of_phase.groupby("version"):
             right = correct(table)
-            row = (right.mean(), *share_interval(right, groups_of(table)), len(table))
+            row = (right.mean(), *share_interval(right, image_groups(table)), len(table))
             rows.append((net, phase, epochs, best, version, *row))
     columns = ["net", "phase", "epochs", "best_epoch", "version", "accuracy", "accuracy_low"]
     return pd.DataFrame(rows, columns=[*columns, "accuracy_high", "n"])

@@ -102,7 +102,7 @@ def proportion_interval(successes, n):
     return proportion_confint(successes, n, method="beta")
 
 
-def groups_of(table):
+def image_groups(table):
     """The group of each image, (n,); without a column `group` each has its own."""
     return table.group.to_numpy() if "group" in table else np.arange(len(table))
 
@@ -261,6 +261,22 @@ def class_scores(counts):
     return np.concatenate([scores, scores.mean(axis=-2, keepdims=True)], axis=-2)
 
 
+def bootstrap_weights(table, seed):
+    """How often each image is drawn in each bootstrap sample, (samples, n).
+
+    Images of a group are drawn together, and within each class as many groups as it has.
+    """
+    rng, group_of = np.random.default_rng(seed), _numbered(image_groups(table))
+    class_of_group = pd.Series(table["class"].to_numpy()).groupby(group_of).first()
+    drawn = np.zeros((BOOTSTRAP_SAMPLES, len(class_of_group)), dtype=int)
+    for name in CLASSES:
+        members = np.flatnonzero(class_of_group == name)
+        if members.size:
+            shares = np.full(members.size, 1 / members.size)
+            drawn[:, members] = rng.multinomial(members.size, shares, BOOTSTRAP_SAMPLES)
+    return drawn[:, group_of]
+
+
 def interval(samples):
     """95 % percentile interval along the first axis, (2, ...); samples that are nan don't count."""
     return np.nanpercentile(samples, [2.5, 97.5], axis=0)
@@ -274,7 +290,7 @@ def metrics(table):
     equally large, is the accuracy's. A score that is 0 / 0 has no interval, nor has its mean.
     """
     scores = class_scores(confusion(table)[list(CLASSES)].to_numpy())
-    groups = groups_of(table)
+    groups = image_groups(table)
     true, predicted = (
         table[name].to_numpy()[:, None] == np.array(CLASSES) for name in ("class", "predicted")
     )
@@ -357,7 +373,7 @@ def macro_auroc(table):
     areas, influences = zip(*found, strict=True)
     sizes = [(c.sum(), (~c).sum()) for c in classes]
     area, influence = np.mean(areas), np.mean(influences, axis=0)
-    return area, *auroc_interval(area, influence, groups_of(table), sizes)
+    return area, *auroc_interval(area, influence, image_groups(table), sizes)
 
 
 def compare_aurocs(positive, one, other, groups=None):
@@ -379,7 +395,7 @@ def summary(table, seed):
     The ECE has no interval: it is biased upwards, the more so the fewer images there are.
     `ece_calibrated` is what a calibrated net with these sigmoids would have on average.
     """
-    n, groups = len(table), groups_of(table)
+    n, groups = len(table), image_groups(table)
     right = (table["class"] == table.predicted).to_numpy()
     low, high = share_interval(right, groups)
     sigmoids = table[list(CLASSES)].to_numpy(dtype=float)
