@@ -28,6 +28,7 @@ from cxr.evaluation.metrics import (
     metrics,
     paired_interval,
     proportion_interval,
+    share_interval,
     summary,
 )
 from evaluate import evaluate
@@ -157,6 +158,17 @@ def test_interval_of_shares_is_the_exact_one_and_of_repeated_images_no_narrower(
     assert bounded == pytest.approx(exact, abs=0.02)
     twice, groups = np.repeat(right, 2), np.repeat(np.arange(40), 2)
     assert bounded_interval(twice.astype(float), 0, 1, groups, 0) == pytest.approx(exact, abs=0.02)
+
+
+def test_one_group_counts_as_one_image():
+    right, groups = np.array([True, True, False, True]), np.zeros(4, int)
+    low, high = share_interval(right, groups)
+    assert (low, high) == pytest.approx(proportion_interval(0.75, 1))
+    assert share_interval(right[:2], groups[:2]) == pytest.approx(proportion_interval(1, 1))
+    low, high = paired_interval(right.astype(int), groups)
+    assert low < -0.2 and high > 0.7
+    low, high = bounded_interval(right.astype(float), 0, 1, groups, 0)
+    assert low < 0.1 and high > 0.95
 
 
 def test_few_values_have_no_interval_and_skewed_ones_an_uneven_one():

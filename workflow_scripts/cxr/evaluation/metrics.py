@@ -129,8 +129,10 @@ def group_variance(influence, groups):
 def design_effect(values, groups):
     """The variance of a mean, (n,), by group over that of independent images; 1 at least."""
     influence = (values - values.mean()) / len(values)
-    alone = (influence**2).sum()
-    return max(group_variance(influence, groups) / alone, 1) if alone > 0 else 1.0
+    alone, by_group = (influence**2).sum(), group_variance(influence, groups)
+    if np.isnan(by_group):
+        return float(len(values))  # one group counts as one image
+    return max(by_group / alone, 1) if alone > 0 else 1.0
 
 
 def score_interval(value, influence, groups, most):
@@ -138,9 +140,12 @@ def score_interval(value, influence, groups, most):
 
     It is the exact interval of a proportion among as many independent images as would give the
     score its variance, `most` at most (Korn and Graham 1998, Survey Methodology 24, 193). A share
-    of n images that are groups of their own has its own exact interval.
+    of n images that are groups of their own has its own exact interval. One group counts as one
+    image; where no image moves the score, nothing is known of groups, and all count.
     """
     variance = group_variance(influence, groups)
+    if np.isnan(variance):
+        return proportion_interval(value, 1)
     n = min(most, value * (1 - value) / variance) if variance > 0 else most
     return proportion_interval(value * n, n)
 
