@@ -28,7 +28,7 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out, out_tab
     places = np.flatnonzero(
         (probabilities.figure == figure) & (probabilities.version == SHOWN[figure])
     )
-    columns = ["figure", "version", "relevance", "method", "logit"]
+    columns = ["figure", "version", "relevance", "method", "logit", "conservation_error"]
     table = pd.concat([read_table(path, columns, empty=True) for path in heatmaps])
     rows = table[(table.figure == figure) & (table.version == SHOWN[figure])]
     maps = {name: m for path in relevance for name, m in read_relevance(path).items()}
@@ -46,7 +46,9 @@ def plot_heatmaps(figure, images, heatmaps, relevance, predictions, out, out_tab
     axes[0].set_axis_off()
     for panel, row in zip(axes[1:], rows.itertuples(), strict=False):
         draw_heatmap(panel, maps[row.relevance], image)
-        sums = f"relevance sum {row.relevance_sum:.3g}, logit {row.logit:.3g}"
+        sums = f"logit {row.logit:.3g}"
+        if pd.notna(row.conservation_error):  # it is meant to add up
+            sums = f"relevance sum {row.relevance_sum:.3g}, {sums}"
         panel.set_title(f"{title_of(row.method)}\n{sums}")
     described = probabilities[probabilities.figure == figure]
     lines = [

@@ -33,7 +33,7 @@ def predict_figure_images(net, images, methods, out, relevance, table):
     rows = rows.rename(columns={"class": "true_class", "explain": "class"})
     neurons = np.array([outputs.index(name) for name in rows["class"]])
     of_neurons = logits[np.arange(len(rows)), neurons]
-    maps, explained = {}, [rows.head(0).assign(method=[], logit=[], relevance=[])]
+    maps, explained = {}, []
     for method, found in heatmaps(net, pixels, neurons, methods, device).items():
         names = [f"{place:03d}_{name}_{method}" for place, name in enumerate(rows["class"])]
         maps |= dict(zip(names, found, strict=True))
@@ -42,7 +42,8 @@ def predict_figure_images(net, images, methods, out, relevance, table):
         )
     with atomic_write(relevance) as temporary:
         np.savez_compressed(temporary, **maps)
-    write_table(table, pd.concat(explained))
+    none = rows.head(0).assign(method=[], logit=[], relevance=[])
+    write_table(table, pd.concat(explained) if explained else none)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ part of the convolution before or after it. Merged, no choice is left:
   batch norm -> ReLU -> (average pooling, flattening) -> convolution or linear layer, as in
     DenseNets: relu(s x + t) = s max(x, -t / s) + t for s > 0 (min for s < 0), so the ReLU gets the
     threshold -t / s, and the layer behind takes over s and t
+What t adds is in biases then, which get no relevance in convolutions but keep their share in the
+last, linear layer: a canonised map's sum is less, or more, than the logit by that.
 """
 
 import copy

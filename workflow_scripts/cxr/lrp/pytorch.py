@@ -13,7 +13,8 @@ is what input i adds to output j, and R_j is the relevance of output j:
     preset_a_flat where it has no padding, as SqueezeNets': iNNvestigate takes a convolution behind
     a padding layer for an inner one)
   batch norm: relevance passes (preset_a_flat_conserving), or iNNvestigate's rule (preset_a_flat)
-  batch norm merged into convolutions first (lrp_canonised): see canonise; else as conserving
+  batch norm merged into its neighbours first (lrp_canonised): see canonise.py; else as conserving,
+    with no share for the biases of convolutions
   ReLU: relevance passes; average pooling, sum: in proportion to z_ij
   max pooling, concatenation, flattening: as a gradient would
 """
