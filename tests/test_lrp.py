@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch")
 import pandas as pd
 from check_heatmaps import check_heatmaps
 from cxr.cli import InputError
+from cxr.comparison import _without_times
 from cxr.data.image_sets import open_by_class, open_images, save_images
 from cxr.lrp import pytorch
 from cxr.lrp.methods import IN_INNVESTIGATE
@@ -542,6 +543,8 @@ def test_the_test_set_is_explained_by_the_decision(explained, tmp_path):
     assert list(maps) == list(tables.method.unique()) == methods
     assert list(tables.conservation_error.isna()) == [False] * 8 + [True] * 4
     assert list(pd.read_csv(files[3]).method) == methods
+    times = files[3].read_text()
+    assert _without_times(times) == "method,images\n" + "".join(f"{m},12\n" for m in methods)
     table, maps = tables[tables.method == METHODS[1]], maps[METHODS[1]]
     logits = predict_logits(load_net(net)[0], open_by_class(images, CLASSES), CPU)
     decisions = logits.argmax(axis=1)

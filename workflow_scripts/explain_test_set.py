@@ -5,7 +5,7 @@ Relevance is of the logit of a class, in the images with words covered. Writes
 pictures: a folder of PNGs for the gallery: each image with and without its words covered, and
   overlays of the relevance of every class by each method;
 relevance: .npz of float32 (n, size, size) of the predicted class, named by the method;
-seconds: CSV of method, images, device, seconds and images_per_second, seconds an image;
+seconds: CSV of method, images, seconds (of an image) and images_per_second;
 table: CSV of image, true_class, class (the predicted one), group (if images have one), method,
   logit, relevance_sum and conservation_error, |relevance_sum - logit| / |logit|; empty for
   Grad-CAM, which does not add up.
@@ -23,7 +23,7 @@ from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.files import atomic_write, write_table
 from cxr.lrp.heatmaps import colour_limit, sums_beside_logits
 from cxr.lrp.methods import METHODS, heatmaps
-from cxr.nets.devices import device_name, select_device
+from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net
 from matplotlib.cm import ScalarMappable
@@ -59,7 +59,6 @@ def explain_test_set(net, edited, unedited, methods, pictures, relevance, table,
     each = pd.Series(took) / n
     columns = {
         "images": n,
-        "device": device_name(device),
         "seconds": each,
         "images_per_second": 1 / each,
     }
