@@ -280,6 +280,19 @@ def test_an_operation_without_rule_is_an_error(layer, what):
         Explainer(net)(torch.rand(1, 3, 8, 8), torch.tensor([0]))
 
 
+def test_flattening_by_method_is_flattening():
+    class ByMethod(nn.Module):
+        def forward(self, x):
+            return x.flatten(start_dim=1)
+
+    image, layers = torch.rand(1, 3, 8, 8), [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(144, 2)]
+    maps = [
+        Explainer(nn.Sequential(*layers[:2], flatten, layers[2]))(image, torch.tensor([1]))[0]
+        for flatten in (nn.Flatten(), ByMethod())
+    ]
+    assert maps[0].any() and torch.equal(*maps)
+
+
 @pytest.mark.parametrize("name", ["relu", "adaptive_avg_pool2d"])
 def test_functional_calls_of_torchvision_are_seen(densenet, monkeypatch, name):
     monkeypatch.delitem(pytorch.RULES, getattr(nn.functional, name))

@@ -34,7 +34,9 @@ def store(path, architecture, outputs):
 
 
 @pytest.mark.parametrize("name", KEPT)
-@pytest.mark.parametrize("architecture", ["densenet121", "resnet18", "squeezenet1_1"])
+@pytest.mark.parametrize(
+    "architecture", ["densenet121", "regnet_x_400mf", "resnet18", "squeezenet1_1"]
+)
 def test_kept_neurons_equal_the_source_s_and_new_ones_don_t(tmp_path, name, architecture):
     outputs, keep = KEPT[name]
     source = store(tmp_path / "source.safetensors", architecture, outputs)

@@ -130,6 +130,8 @@ class Explainer(fx.Interpreter):
         return rule(operation, *tensors)
 
     def call_method(self, target, args, kwargs):
+        if target == "flatten":  # of RegNets
+            return self.call_function(torch.flatten, args, kwargs)
         return self._rule(None, f"method {target}")
 
     def _rule(self, rule, what):
