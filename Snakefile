@@ -52,6 +52,7 @@ include: "rules/localisation.smk"
 include: "rules/audits.smk"
 include: "rules/tables.smk"
 include: "rules/replicates.smk"
+include: "rules/shortcut.smk"
 include: "rules/estimates.smk"
 include: "rules/preflight.smk"
 

@@ -19,7 +19,7 @@ REPORT = HERE / "report"  # pages that steps fill, and their style
 
 sys.path.append(str(SCRIPTS.resolve()))
 from cxr.code import code_digest, digest_of
-from cxr.lrp.methods import IN_INNVESTIGATE, METHODS
+from cxr.lrp.methods import BASELINES, IN_INNVESTIGATE, METHODS
 
 
 def one_of(names):

@@ -200,6 +200,35 @@ def localisations():
     ] + [f"results/figures/localisation_{net}.svg" for net in nets]
 
 
+# shortcut
+
+
+def shortcut_audit(wildcards):
+    """The files that an audit of a net with a planted shortcut is given, as in AUDITS."""
+    net, data = wildcards.net, f"results/data/{wildcards.net}"
+    images = {
+        name: [f"{data}/{name}.npy", f"{data}/{name}.csv"]
+        for name in ("train", "val", "test_unedited", "test_edited")
+    }
+    return {
+        "text": {
+            "text_boxes": f"{data}/text_boxes.csv",
+            "predictions": {Path(net).name: f"results/{net}/predictions.csv"},
+        },
+        "nuisance": {
+            "manifest": f"{data}/manifest.csv",
+            "train": images["train"],
+            "val": images["val"],
+            "test": images["test_unedited"],
+        },
+        "regions": {
+            "nets": {Path(net).name: phase_files(net, "checkpoint.safetensors")[-1]},
+            "train": images["train"],
+            "images": images["test_edited"],
+        },
+    }[wildcards.audit]
+
+
 # replicates
 
 

@@ -27,6 +27,8 @@ LOADED = [name for name in config["pretrained"] if name not in TRAINED]
 # What `net` and `covid19` match in the rules of replicates; elsewhere, the study's own only.
 REPLICATE = rf"replicates/split[1-9]\d*_seed[1-9]\d*/({one_of(config['nets'])})"
 ANY_NET = f"{one_of(config['nets'])}|{REPLICATE}"
+# Nets on phantoms with a planted shortcut, one for each dose.
+SHORTCUT = rf"shortcut/dose({one_of(map(str, config['shortcut']['doses']))})"
 REPLICATE_SPLIT = r"covid19_split[1-9]\d*"
 
 
@@ -44,7 +46,14 @@ wildcard_constraints:
 
 def net_of(net):
     """A net's entry in the configuration; that of a replicate is its net's."""
+    if is_shortcut(net):
+        return config["shortcut"]["net"]
     return config["nets"][Path(net).name]
+
+
+def is_shortcut(net):
+    """Whether a net is one of those on phantoms with a planted shortcut."""
+    return net.startswith("shortcut/")
 
 
 def replicate_of(net):
@@ -64,6 +73,8 @@ def covid19_file(file):
     """Input function: a file of the COVID-19 images in the split that a net is of."""
 
     def path(wildcards):
+        if is_shortcut(wildcards.net):
+            return f"results/data/{wildcards.net}/{file}"
         split, _ = replicate_of(wildcards.net)
         return f"{COVID19}_split{split}/{file}" if split else f"{COVID19}/{file}"
 
@@ -82,7 +93,7 @@ def net_settings(wildcards):
             "architecture": net["architecture"],
             "outputs": outputs,
             "keep": net.get("keep_output_neurons"),
-            "image_size": config["image_size"],
+            "image_size": net.get("image_size", config["image_size"]),
             "seed": training_seed(wildcards),
         }
     )
