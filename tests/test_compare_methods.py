@@ -98,15 +98,15 @@ def test_no_method_is_to_be_read(compared):
 
 
 def test_shortcut_is_seen_from_the_share_on_that_all_higher_ones_show(compared, tmp_path):
-    low = {0: (0, 0.1, 0), 50: (0, 0.1, 0.2), 100: (0.3, 0.2, 0.1)}
+    seen = {0: (False, True, False), 50: (False, True, True), 100: (True, True, True)}
     rows = [
-        {"dose": dose, "kind": "relevance", "method": method, "share_low": share}
-        for dose, shares in low.items()
-        for method, share in zip(METHODS, shares, strict=True)
+        {"dose": dose, "kind": "relevance", "method": method, "seen": is_seen}
+        for dose, methods in seen.items()
+        for method, is_seen in zip(METHODS, methods, strict=True)
     ]
-    rows.append({"dose": 0, "kind": "accuracy", "method": "clean"})
+    rows.append({"dose": 0, "kind": "accuracy", "method": "clean", "seen": False})
     path = tmp_path / "curves.csv"
-    pd.DataFrame(rows).assign(share_of_area=0.05).to_csv(path, index=False)
+    pd.DataFrame(rows).to_csv(path, index=False)
     table, page = compared([0.1] * 3, [0.5] * 3, shortcut=path)
     assert list(table.shortcut_from[METHODS]) == [100, 0, 50]
     assert "50 %" in page and "Planted shortcut" in page

@@ -12,7 +12,7 @@ faithful: symmetric relevance gain whose interval lies above the mean of each ba
 word: share of the relevance on a word drawn into test images, as a multiple of its share of the
   area; the net did not learn from the word, so that there is no right answer;
 shortcut: smallest share of training images with a word that told the class from which on the
-  word's share of the relevance lies above its area (--shortcut, where it was measured);
+  word is seen (--shortcut, of measure_shortcut, where it was measured);
 seconds: an image, on this machine.
 
 Writes --out, a CSV of the cells and answers, and --out-page, for the report.
@@ -117,12 +117,10 @@ def on_word(path):
 
 def seen_from(path):
     """By method, the smallest share of images with the word, in %, from which on maps show it."""
-    table = read_table(path, ["dose", "kind", "method", "share_low", "share_of_area"])
-    shares = table[table.kind == "relevance"]
-    sees = shares[shares.share_low > shares.share_of_area]
+    table = read_table(path, ["dose", "kind", "method", "seen"])
     found = {}
-    for method, rows in shares.groupby("method"):
-        unseen = rows.dose[~rows.index.isin(sees.index)]
+    for method, rows in table[table.kind == "relevance"].groupby("method"):
+        unseen = rows.dose[~rows.seen.astype(bool)]
         above = rows.dose[rows.dose > unseen.max()] if len(unseen) else rows.dose
         found[method] = above.min() if len(above) else np.inf
     return pd.Series(found, dtype=float)
