@@ -77,6 +77,7 @@ localrules:
     build_pretrained,
     publish_pretrained,
     load_chexnet,
+    evaluate_findings,
     build_net,
     plot_training,
     evaluate,

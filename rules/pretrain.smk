@@ -122,12 +122,36 @@ rule load_chexnet:
         " --out {output.net} --record {output.description} &> {log}"
 
 
-rule evaluate_findings:
+rule predict_findings:
     input:
         net="results/pretrained/{name}/model.safetensors",
         images=ancient(archives()),
         sums=sums_of(archives()),
         tables=tables_of(archives()),
+        split="results/data/chestxray14/split.csv",
+        env=environment("torch"),
+    output:
+        "results/pretrained/{name}/logits.csv",
+    log:
+        "results/logs/pretrained/{name}/logits.csv.log",
+    conda:
+        CONDA_TORCH
+    resources:
+        gpu=1,
+        mem_mb=growing(8000),
+        runtime=growing(120),
+    params:
+        **step("predict_findings"),
+    message:
+        "Predicting ChestX-ray14's validation and test images with {wildcards.name}"
+    shell:
+        "{params.run} --net {input.net} --images {input.images} --tables {input.tables}"
+        " --split {input.split} --out {output} &> {log}"
+
+
+rule evaluate_findings:
+    input:
+        logits="results/pretrained/{name}/logits.csv",
         split="results/data/chestxray14/split.csv",
         env=environment("torch"),
     output:
@@ -141,10 +165,6 @@ rule evaluate_findings:
         "results/logs/pretrained/{name}/auroc.csv.log",
     conda:
         CONDA_TORCH
-    resources:
-        gpu=1,
-        mem_mb=growing(8000),
-        runtime=growing(120),
     params:
         **step("evaluate_findings"),
         options=lambda wildcards: options(
@@ -159,5 +179,5 @@ rule evaluate_findings:
     message:
         "Evaluating {wildcards.name} on ChestX-ray14's test images"
     shell:
-        "{params.run} --net {input.net} --images {input.images} --tables {input.tables}"
-        " --split {input.split} {params.options} --out {output} &> {log}"
+        "{params.run} --logits {input.logits} --split {input.split}"
+        " {params.options} --out {output} &> {log}"

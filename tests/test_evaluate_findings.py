@@ -9,29 +9,31 @@ from cxr.cli import InputError
 from cxr.data.image_sets import save_images
 from cxr.nets.torch_nets import create, save_net
 from evaluate_findings import aurocs, evaluate_findings
-from torch import nn
+from predict_findings import predict_findings
+
+SPLITS = ["train"] * 10 + ["val"] * 10 + ["test"] * 40
 
 
 @pytest.fixture
 def evaluated(tmp_path):
-    """Arguments for a random net on 60 random images, of which 40 are test images."""
+    """Arguments for random logits of 60 images, of which 40 are test images."""
     rng = np.random.default_rng(0)
-    torch.manual_seed(0)
-    description = {"architecture": "squeezenet1_1", "outputs": ["Mass", "Hernia"], "image_size": 32}
-    save_net(tmp_path / "net.safetensors", create("squeezenet1_1", 2), description)
-    images = pd.DataFrame({"image": [f"{number}.png" for number in range(60)]})
-    pixels = rng.integers(0, 256, (60, 32, 32), dtype=np.uint8)
-    save_images(tmp_path / "images.npy", pixels, images)
-    images["split"], images["Mass"], images["Hernia"] = "test", rng.integers(0, 2, 60), 0
-    images.loc[:19, "split"] = "train"
-    images["patient_id"] = np.arange(60) // 2
-    images.to_csv(tmp_path / "split.csv", index=False)
+    table = pd.DataFrame({"image": [f"{number}.png" for number in range(60)], "split": SPLITS})
+    labels = table.assign(patient_id=np.arange(60) // 2, Mass=rng.integers(0, 2, 60), Hernia=0)
+    labels.to_csv(tmp_path / "split.csv", index=False)
+    logits = table.assign(Mass=rng.normal(size=60), Hernia=rng.normal(size=60))
+    logits[10:].to_csv(tmp_path / "logits.csv", index=False)
     return {
-        "net": tmp_path / "net.safetensors",
-        "images": [tmp_path / "images.npy"],
+        "logits": tmp_path / "logits.csv",
         "split": tmp_path / "split.csv",
         "out": tmp_path / "auroc.csv",
     }
+
+
+def changed(path, **columns):
+    """Write a CSV again with some columns made of the table."""
+    table = pd.read_csv(path)
+    table.assign(**columns).to_csv(path, index=False)
 
 
 def test_findings_without_a_positive_image_have_no_auroc(evaluated):
@@ -52,20 +54,58 @@ def test_weights_that_know_nothing_are_refused(evaluated):
     assert not evaluated["out"].exists()
 
 
-def test_no_finding_is_not_in_the_mean_that_weights_are_refused_by(evaluated, monkeypatch):
+def test_no_finding_is_not_in_the_mean_that_weights_are_refused_by(evaluated):
     """A net that is right about No Finding, and about no finding."""
-    table = pd.read_csv(evaluated["split"]).rename(columns={"Hernia": "No Finding"})
-    table["No Finding"] = 1 - table["Mass"]
+    table = pd.read_csv(evaluated["split"])
+    table["No Finding"] = 1 - table.Mass
     table.to_csv(evaluated["split"], index=False)
-    outputs = ["Mass", "No Finding"]
-    test = table[table.split == "test"]
-    logits = test[["No Finding", "No Finding"]].to_numpy(float)
-    monkeypatch.setattr(
-        "evaluate_findings.load_net", lambda _: (nn.Identity(), {"outputs": outputs})
-    )
-    monkeypatch.setattr("evaluate_findings.predict_logits", lambda *_: logits)
+    right = table["No Finding"][10:].to_numpy()
+    logits = pd.read_csv(evaluated["logits"])[["image", "split"]]
+    logits.assign(Mass=right, **{"No Finding": right}).to_csv(evaluated["logits"], index=False)
     with pytest.raises(InputError, match=r"mean AUROC 0\.000 on 40 test images"):
         evaluate_findings(**evaluated, min_mean_auroc=0.4)
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "message"),
+    [
+        ("logits", {"Mass": "much"}, r"found a logit of 10\.png that is no number"),
+        ("logits", {"Cough": 1}, "found the output 'Cough'"),
+        ("logits", {"split": "val"}, r"found 20\.png as a val image, which it isn't in"),
+        ("split", {"image": range(60)}, r"found 10\.png as a val image, which it isn't in"),
+    ],
+)
+def test_logits_of_another_run_are_refused(evaluated, name, columns, message):
+    changed(evaluated[name], **columns)
+    with pytest.raises(InputError, match=message):
+        evaluate_findings(**evaluated)
+
+
+def test_logits_of_validation_and_test_images_are_the_nets(tmp_path):
+    rng = np.random.default_rng(0)
+    torch.manual_seed(0)
+    net = create("squeezenet1_1", 2)
+    description = {"architecture": "squeezenet1_1", "outputs": ["Mass", "Hernia"], "image_size": 32}
+    save_net(tmp_path / "net.safetensors", net, description)
+    table = pd.DataFrame({"image": [f"{number}.png" for number in range(60)]})
+    pixels = rng.integers(0, 256, (60, 32, 32), dtype=np.uint8)
+    save_images(tmp_path / "images.npy", pixels, table)
+    table = table.assign(split=SPLITS, Mass=0, Hernia=0)[::-1]
+    table.to_csv(tmp_path / "split.csv", index=False)
+    predict_findings(
+        tmp_path / "net.safetensors", [tmp_path / "images.npy"], [tmp_path / "images.csv"],
+        tmp_path / "split.csv", tmp_path / "logits.csv",
+    )  # fmt: skip
+    found = pd.read_csv(tmp_path / "logits.csv")
+    assert list(found) == ["image", "split", "Mass", "Hernia"]
+    assert found.split.tolist() == ["val"] * 10 + ["test"] * 40
+    scaled = torch.from_numpy(pixels[[19, 59]]).float()[:, None].expand(-1, 3, -1, -1) / 255
+    mean, spread = (
+        torch.tensor(v)[:, None, None] for v in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+    )
+    expected = net.eval()((scaled - mean) / spread).detach().numpy()
+    rows = found.set_index("image").loc[["19.png", "59.png"], ["Mass", "Hernia"]]
+    assert np.allclose(rows, expected, atol=1e-4)
 
 
 def test_few_positive_images_have_no_auroc():

@@ -20,7 +20,7 @@ from studies import copy_workflow, overlay, read, snakemake
 TARGET = "results/netF/phase1/checkpoint.safetensors"
 # Rules that ask for a GPU.
 GPU_RULES = {
-    "train_phase", "pretrain_phase", "predict", "evaluate_findings",
+    "train_phase", "pretrain_phase", "predict", "predict_findings",
     "explain_test_set", "check_heatmaps", "randomise_weights", "measure_word", "audit_nets",
 }  # fmt: skip
 

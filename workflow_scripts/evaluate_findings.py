@@ -14,37 +14,30 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, user_errors
-from cxr.data.chestxray14 import NO_FINDING
-from cxr.data.image_sets import open_by_split
+from cxr.data.chestxray14 import NO_FINDING, read_findings
 from cxr.evaluation.metrics import auroc, auroc_interval
 from cxr.files import write_table
-from cxr.nets.devices import select_device
-from cxr.nets.prediction import predict_logits
-from cxr.nets.torch_nets import load_net
-from cxr.tables import read_table
 
 MIN_IMAGES = 10  # positive ones, and others
 
 
-def evaluate_findings(net, images, split, out, min_mean_auroc=0.0, tables=None):
-    path, (net, description) = net, load_net(net)
-    outputs = description["outputs"]
-    test = open_by_split(images, split, "test", outputs, tables)
-    patients = read_table(split, ["patient_id"], text=["patient_id"]).set_index("image").patient_id
-    device = select_device()
-    logits = predict_logits(net.to(device), test, device)
+def evaluate_findings(logits, split, out, min_mean_auroc=0.0):
+    predicted, labels = read_findings(logits, split)
+    test = (labels.split == "test").to_numpy()
+    outputs, patients = [*predicted], labels.patient_id[test].to_numpy()
+    scores, positive = predicted[test].to_numpy(), labels.loc[test, outputs].to_numpy() == 1
     areas = [
-        auroc(of_finding, scores)[0]
-        for finding, of_finding, scores in zip(outputs, test.labels.T == 1, logits.T, strict=True)
-        if finding != NO_FINDING and 0 < of_finding.sum() < len(test)
+        auroc(of_finding, of_net)[0]
+        for finding, of_finding, of_net in zip(outputs, positive.T, scores.T, strict=True)
+        if finding != NO_FINDING and 0 < of_finding.sum() < len(of_finding)
     ]
     mean = np.mean(areas) if areas else np.nan
     if min_mean_auroc and not mean >= min_mean_auroc:  # written so that no AUROC at all fails
         raise InputError(
-            f"{path}: mean AUROC {mean:.3f} on {len(test)} test images, expected at least "
-            f"{min_mean_auroc}: were the weights loaded into the right layers?"
+            f"{logits}: mean AUROC {mean:.3f} on {len(scores)} test images, expected at least "
+            f"{min_mean_auroc}: were the net's weights loaded into the right layers?"
         )
-    write_table(out, aurocs(outputs, test.labels == 1, logits, patients[test.images].to_numpy()))
+    write_table(out, aurocs(outputs, positive, scores, patients))
 
 
 def aurocs(findings, positive, scores, patients):
@@ -70,9 +63,7 @@ def aurocs(findings, positive, scores, patients):
 
 if __name__ == "__main__":
     arguments = parser(__doc__)
-    arguments.add_argument("--net", type=Path, required=True, help=".safetensors")
-    arguments.add_argument("--images", type=Path, nargs="+", required=True, help="arrays (.npy)")
-    arguments.add_argument("--tables", type=Path, nargs="+", required=True, help="their CSVs")
+    arguments.add_argument("--logits", type=Path, required=True, help="of predict_findings")
     arguments.add_argument("--split", type=Path, required=True, help="ChestX-ray14's split.csv")
     arguments.add_argument(
         "--min-mean-auroc", type=float, default=0.0, help="smallest mean; default: 0"

@@ -15,7 +15,7 @@ LEVELS = {
         " split_covid19 find_words prepare_covid19 augment"
     ).split(),
     "weights": "build_net train_phase publish_pretrained load_chexnet".split(),
-    "predictions": "predict predict_figure_images evaluate_findings".split(),
+    "predictions": "predict predict_figure_images predict_findings".split(),
 }
 # What Snakemake sets for each job.
 THREADS = (

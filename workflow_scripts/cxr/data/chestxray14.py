@@ -126,3 +126,31 @@ def read_boxes(path):
     corners = np.hstack([corner, corner + sides]) / BOXED_SIZE
     named = {"image": table["Image Index"], "finding": table["Finding Label"].map(BOX_NAMES)}
     return pd.DataFrame(named | dict(zip(("x0", "y0", "x1", "y1"), corners.T, strict=True)))
+
+
+def read_findings(logits, split):
+    """What predict_findings wrote, and the labels of the same images, (predicted, labels).
+
+    logits: image, split, the logit of each output. split: ChestX-ray14's split.csv. predicted: the
+    logits, a column per output. labels: a row for each of its rows: image, patient_id, split, 0 or
+    1 for each of LABELS. Raises InputError for an output that is none of LABELS, and where an
+    image isn't in the split.csv, or is there in another split.
+    """
+    choices = {"split": ("val", "test")}
+    table = read_table(logits, filled=["image"], unique=["image"], choices=choices)
+    outputs = [name for name in table if name not in ("image", "split")]
+    if unknown := [name for name in outputs if name not in LABELS]:
+        raise InputError(f"{logits}: found the output {unknown[0]!r}, expected some of {LABELS}")
+    values = table[outputs].apply(pd.to_numeric, errors="coerce").to_numpy()
+    if not np.isfinite(values).all():
+        image = table.image[~np.isfinite(values).all(axis=1)].iloc[0]
+        raise InputError(f"{logits}: found a logit of {image} that is no number, expected one each")
+    columns = ["image", "patient_id", "split"]
+    labels = read_table(split, filled=columns, numbers=outputs, unique=["image"])
+    labels = labels.set_index("image").reindex(table.image).reset_index()
+    if (other := labels.split != table.split).any():
+        raise InputError(
+            f"{logits}: found {table.image[other].iloc[0]} as a {table.split[other].iloc[0]} "
+            f"image, which it isn't in {split}; are the two of one run?"
+        )
+    return table[outputs], labels
