@@ -135,6 +135,14 @@ def files_of(given):
     ]
 
 
+def radiologists():
+    """The table of radiologists' labels, as an option, if there is one."""
+    return {
+        "radiologists": f"results/downloads/radiologists/{source['name']}"
+        for source in config["sources"].get("radiologists", [])
+    }
+
+
 # explain, test_set
 
 

@@ -7,11 +7,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from cxr.cli import InputError
-from cxr.data.chestxray14 import FINDINGS, LABELS, read_boxes, read_labels
+from cxr.data.chestxray14 import (
+    FINDINGS,
+    LABELS,
+    RADIOLOGISTS,
+    read_boxes,
+    read_labels,
+    read_radiologists,
+)
 from cxr.data.decoding import read_grey
 from cxr.data.images import cover
 from cxr.data.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral, draw_marked
-from draw_phantoms import draw_chestxray14, draw_covid19
+from draw_phantoms import draw_chestxray14, draw_covid19, draw_radiologists
 from PIL import Image
 
 HEADER = (
@@ -97,6 +104,25 @@ def test_some_chestxray14_images_are_rgba_and_opaque(chestxray14):
     assert {image.size for image in images} == {(64, 64)}
     alphas = [image.getchannel("A").getextrema() for image in images if image.mode == "RGBA"]
     assert set(alphas) == {(255, 255)}
+
+
+def test_radiologists_see_most_of_what_the_labels_say(chestxray14, tmp_path):
+    """Laid out as Google's table: the label table's columns, then four findings and the set."""
+    labels = chestxray14 / "Data_Entry_2017_v2020.csv"
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        draw_radiologists(tmp_path / name, labels, seed)
+    first = (tmp_path / "a").read_text().splitlines()[0]
+    assert first == HEADER.decode().strip() + (
+        ",Fracture,Pneumothorax,Airspace opacity,Nodule or mass,Set Id"
+    )
+    content = [(tmp_path / name).read_bytes() for name in "abc"]
+    assert content[0] == content[1] != content[2]
+    seen, table = read_radiologists(tmp_path / "a"), read_labels(labels).set_index("image")
+    assert 0.5 < len(seen) / len(table) < 0.8
+    table = table.loc[seen.index]
+    for finding, names in RADIOLOGISTS.items():
+        same = (seen[finding] == table[[*names]].any(axis=1)).mean()
+        assert 0.75 < same < 1, finding
 
 
 def test_covid19_has_the_files_of_kaggle(covid19):

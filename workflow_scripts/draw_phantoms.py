@@ -17,7 +17,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, progress, user_errors
-from cxr.data.chestxray14 import BOX_NAMES, BOXED_SIZE, FINDINGS, NO_FINDING
+from cxr.data.chestxray14 import (
+    BOX_NAMES,
+    BOXED_SIZE,
+    FINDINGS,
+    NO_FINDING,
+    RADIOLOGISTS,
+    read_labels,
+)
 from cxr.data.phantoms import COVID19, MARKS, draw_lateral, draw_marked
 from cxr.files import atomic_write, write_file, write_table
 from PIL import Image, ImageDraw, ImageFont
@@ -92,6 +99,28 @@ def box_rows(image, findings, shown):
                 sides = (x.start, y.start, x.stop - x.start, y.stop - y.start)
                 rows.append(f"{image},{name},{','.join(str(scale * side) for side in sides)}")
     return rows
+
+
+def draw_radiologists(path, labels, seed):
+    """Radiologists' labels, laid out as Google's, of about two thirds of a label table's images.
+
+    They see what the table says, but for one answer in ten.
+    """
+    rng = np.random.default_rng([seed, 3])
+    header, *rows = labels.read_text().splitlines()
+    table = read_labels(labels)
+    answers = np.column_stack(
+        [table[[*names]].any(axis=1) if names else rng.random(len(table)) < 0.05
+         for names in RADIOLOGISTS.values()]
+    )  # fmt: skip
+    answers ^= rng.random(answers.shape) < 0.1
+    words = np.where(answers, "YES", "NO")
+    lines = [
+        ",".join([row, *words[number], rng.choice(["val", "test"])])
+        for number, row in enumerate(rows)
+        if rng.random() < 2 / 3
+    ]
+    write_file(path, "\n".join([",".join([header, *RADIOLOGISTS, "Set Id"]), *lines, ""]))
 
 
 def draw_findings(deck, rng):
@@ -251,6 +280,8 @@ if __name__ == "__main__":
     lists = given.pop("lists") or folders[1]
     with user_errors():
         draw_chestxray14(folders[0], **chestxray14, **shared)
+        table = folders[0] / "Data_Entry_2017_v2020.csv"
+        draw_radiologists(lists / "radiologists.csv", table, shared["seed"])
         draw_covid19(folders[1], lists, **given, **shared)
         if missing := [path for path in outputs if not path.exists()]:
             raise InputError(f"{missing[0]}: no such phantom; drawn: {folders[0]}, {folders[1]}")

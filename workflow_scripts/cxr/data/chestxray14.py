@@ -34,6 +34,17 @@ BOX_NAMES = {
 BOXED_SIZE = 1024  # pixels, width and height of the images that boxes refer to
 
 
+# Findings that radiologists labelled (Majkowska et al. 2020, doi 10.1148/radiol.2019191293), and
+# those of FINDINGS that amount to each. Airspace opacity is what fills air spaces (glossary of the
+# Fleischner Society, doi 10.1148/radiol.2462070712), so not Atelectasis, a loss of volume.
+RADIOLOGISTS = {
+    "Fracture": (),
+    "Pneumothorax": ("Pneumothorax",),
+    "Airspace opacity": ("Consolidation", "Edema", "Infiltration", "Pneumonia"),
+    "Nodule or mass": ("Nodule", "Mass"),
+}
+
+
 def read_labels(path):
     """Read a label table: image, patient_id, then a 0/1 column for each of LABELS.
 
@@ -98,6 +109,18 @@ def read_ages(path):
     return pd.Series([years(text) for text in table["Patient Age"]], table["Image Index"])
 
 
+def read_people(path):
+    """Who is on each image of a label table: sex and view, texts as written, and age (read_ages).
+
+    A row per image, by image. Raises InputError for a missing column.
+    """
+    columns = {"Patient Gender": "sex", "View Position": "view", "Patient Age": "age_text"}
+    image = "Image Index"
+    table = read_table(path, [*columns], filled=[image], unique=[image], text=[*columns])
+    people = table.set_index(image)[[*columns]].rename(columns=columns)
+    return people.assign(age=people.age_text.map(years))
+
+
 def years(text):
     """An age as the label table writes it, in years; not a number if it is none, or impossible."""
     written = AGE.fullmatch(text.strip().upper())
@@ -154,3 +177,13 @@ def read_findings(logits, split):
             f"image, which it isn't in {split}; are the two of one run?"
         )
     return table[outputs], labels
+
+
+def read_radiologists(path):
+    """Radiologists' labels of ChestX-ray14's images: bool, a column per key of RADIOLOGISTS.
+
+    By image; they are written YES and NO. Raises InputError for a missing column or another word.
+    """
+    choices = dict.fromkeys(RADIOLOGISTS, ("YES", "NO"))
+    table = read_table(path, filled=["Image Index"], unique=["Image Index"], choices=choices)
+    return table.set_index("Image Index")[[*RADIOLOGISTS]] == "YES"
