@@ -12,6 +12,13 @@ EVIDENCE = sorted(
 )
 PREDICTIONS = by_net("predictions.csv")
 UNEDITED = ("train", "val", "test_unedited")  # the COVID-19 images as they were read
+# What pretrained nets say of ChestX-ray14's images, and their labels.
+FINDINGS = {
+    "logits": {
+        name: f"results/pretrained/{name}/logits.csv" for name in config["pretrained"]
+    },
+    "split": "results/data/chestxray14/split.csv",
+}
 # The files that each audit_NAME.py is given, by option.
 AUDITS = {
     "patients": {
@@ -69,6 +76,9 @@ AUDITS = {
         "pairs": "results/audits/pretraining.csv",
         "covid19": f"{COVID19}/split.csv",
     },
+    "subgroups": FINDINGS
+    | {"labels": f"results/downloads/chestxray14/{config['chestxray14']['labels']}"},
+    "labels": FINDINGS | radiologists(),
 }
 AUDITS_WITH_NETS = {name for name, files in AUDITS.items() if "nets" in files}
 SEED = {"seed": config["seed"]}
@@ -83,6 +93,13 @@ PRETRAINING = {
         for name, net in config["nets"].items()
     }
 }
+OF_PRETRAINED = {
+    "min_images": config["audits"]["min_images"],
+    "pretraining": {
+        name: "here" if name in TRAINED else "elsewhere"
+        for name in config["pretrained"]
+    },
+}
 AUDIT_SETTINGS = {
     "duplicates": {"scores": "results/audits/duplicates.scores.csv"},
     "selection": PRETRAINING,
@@ -93,6 +110,8 @@ AUDIT_SETTINGS = {
     "text": SEED,
     "relevance": SEED,
     "adults": SEED | PRETRAINING | {"most": config["audits"]["max_adults"]},
+    "subgroups": OF_PRETRAINED | {"age_bounds": config["audits"]["age_bounds"]},
+    "labels": OF_PRETRAINED,
 }
 
 
