@@ -1,10 +1,11 @@
 """Answer reporting and risk-of-bias checklists for this study.
 
 CLAIM 2024 (Tejani et al., doi 10.1148/ryai.240300), TRIPOD+AI (Collins et al. 2024, doi
-10.1136/bmj-2023-078378) and PROBAST+AI (Moons et al. 2025, doi 10.1136/bmj-2024-082505; D
-development, E evaluation, domain, question), items paraphrased. The answers come from
---checklists, a CSV: checklist, item, asks, answer (met, not met, not applicable, or `audits A B`:
-met if these passed), why, evidence (files of --evidence or of --repository, separated by `; `).
+10.1136/bmj-2023-078378), PROBAST+AI (Moons et al. 2025, doi 10.1136/bmj-2024-082505; D development,
+E evaluation, domain, question) and REFORMS (Kapoor et al. 2024, doi 10.1126/sciadv.adk3452), items
+paraphrased. The answers come from --checklists, a CSV: checklist, item, asks, answer (met, not met,
+not applicable, or `audits A B`: met if these passed), why, evidence (files of --evidence or of
+--repository, separated by `; `).
 
 Writes OUT (checklist, item, asks, answer, why, evidence) and OUT_PAGE, which is --page filled with
 these rows and links to the evidence. InputError if a file of evidence doesn't exist.
