@@ -58,7 +58,7 @@ include: "rules/preflight.smk"
 
 
 # Steps that need no GPU, less than 1 GB and less than a minute of CPU at the full size run where
-# Snakemake runs: a cluster's queue would take longer than they do.
+# Snakemake runs: a cluster's queue would take longer than they do. (find_duplicates takes minutes.)
 localrules:
     study,
     all,

@@ -103,8 +103,7 @@ OF_PRETRAINED = {
 AUDIT_SETTINGS = {
     "duplicates": {"scores": "results/audits/duplicates.scores.csv"},
     "selection": PRETRAINING,
-    "pretraining": config["covid19"]["duplicates"]
-    | {"same_picture": config["audits"]["same_picture"]},
+    "pretraining": config["covid19"]["duplicates"],
     "nuisance": SEED,
     "regions": SEED,
     "text": SEED,
@@ -156,6 +155,7 @@ use rule audit as audit_pretraining with:
         audit="pretraining",
     resources:
         mem_mb=growing(4000),
+        runtime=growing(120),
 
 
 use rule audit as audit_nets with:

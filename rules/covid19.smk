@@ -67,7 +67,12 @@ rule match_originals:
     threads: 2
     params:
         **step("match_originals"),
-        options=options(config["covid19"]["duplicates"]),
+        options=options(
+            {
+                name: config["covid19"]["duplicates"][name]
+                for name in ("candidates", "correlation")
+            }
+        ),
     message:
         "Matching COVID-19 images with originals to find patients"
     shell:
@@ -140,7 +145,8 @@ rule find_duplicates:
         manifest="results/data/covid19/manifest.csv",
         env=environment("torch"),
     output:
-        "results/data/covid19/duplicates.csv",
+        table="results/data/covid19/duplicates.csv",
+        unsure="results/data/covid19/duplicates_unsure.csv",
     log:
         "results/logs/data/covid19/duplicates.csv.log",
     conda:
@@ -152,7 +158,7 @@ rule find_duplicates:
         "Finding duplicate COVID-19 images"
     shell:
         "{params.run} --folder {input.folder} --manifest {input.manifest}"
-        " {params.options} --out {output} &> {log}"
+        " {params.options} --out {output.table} --out-unsure {output.unsure} &> {log}"
 
 
 rule split_covid19:
@@ -184,6 +190,7 @@ rule plot_duplicates:
         folder=ancient(COVID19_IMAGES),
         sums=f"{COVID19_IMAGES}.csv",
         duplicates="results/data/covid19/duplicates.csv",
+        unsure="results/data/covid19/duplicates_unsure.csv",
         split="results/data/covid19/split.csv",
         env=environment("torch"),
     output:
@@ -203,4 +210,4 @@ rule plot_duplicates:
         "Showing duplicates side by side"
     shell:
         "{params.run} --folder {input.folder} --duplicates {input.duplicates}"
-        " --split {input.split} --out {output} &> {log}"
+        " --unsure {input.unsure} --split {input.split} --out {output} &> {log}"

@@ -1,5 +1,6 @@
 """The COVID-19 database: what its images are, which are the same, whose and which view they are."""
 
+import re
 import shutil
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 
 pd = pytest.importorskip("pandas")
 Image = pytest.importorskip("PIL.Image")
+ImageOps = pytest.importorskip("PIL.ImageOps")
 pytest.importorskip("imagehash")
 from cxr.cli import InputError
-from cxr.data.decoding import image_files
+from cxr.data.decoding import image_files, read_grey
+from cxr.data.duplicates import find_copies
+from cxr.data.images import draw_word
 from draw_phantoms import draw_covid19
 from find_duplicates import find_duplicates
 from inspect_covid19 import inspect_covid19
@@ -107,31 +111,88 @@ def test_another_version_of_the_database_is_refused(database, tmp_path):
         inspect(database, tmp_path, expected=[("normal", 12), ("covid19", 219)])
 
 
+SETTINGS = {"candidates": 2, "correlation": 0.97, "unsure": 0.9}  # phantoms look much alike
+
+
+def duplicates_of(database, folder, **settings):
+    """The pairs that are called the same, by image and duplicate, and the unsure ones."""
+    inspect(database, folder)
+    paths = folder / "pairs.csv", folder / "unsure.csv"
+    tables = {"out": paths[0], "out_unsure": paths[1]}
+    find_duplicates(database, folder / "manifest.csv", **SETTINGS | settings, **tables)
+    return [pd.read_csv(path).set_index(["image", "duplicate"]) for path in paths]
+
+
 def test_duplicates_are_found_and_others_are_not(database, tmp_path):
     first = Image.open(database / "NORMAL/NORMAL (1).png").convert("L")
     first.save(database / "Viral Pneumonia/Viral Pneumonia (1).png")
     smaller = first.resize((100, 100)).resize((128, 128))
     brighter = smaller.point(lambda value: min(255, int(1.1 * value) + 6))
     brighter.save(database / "NORMAL/NORMAL (2).png")
-    inspect(database, tmp_path)
-    find_duplicates(database, tmp_path / "manifest.csv", 8, 0.97, tmp_path / "pairs.csv")
-    pairs = pd.read_csv(tmp_path / "pairs.csv").set_index(["image", "duplicate"])
+    pairs, unsure = duplicates_of(database, tmp_path)
     exact = pairs.loc[("NORMAL/NORMAL (1).png", "Viral Pneumonia/Viral Pneumonia (1).png")]
     assert (exact.kind, exact.duplicate_class) == ("exact", "viral_pneumonia")
     assert pairs.loc[("NORMAL/NORMAL (1).png", "NORMAL/NORMAL (2).png")].kind == "near"
     assert (pairs.kind == "exact").sum() == 1
+    assert len(pairs) == 3, "the two others are copies of each other, too"
+    assert unsure.correlation.between(0.9, 0.97, inclusive="left").all()
+
+
+EDITS = {
+    "contrast": ImageOps.equalize,
+    "mirrored": ImageOps.mirror,
+    "inverted": ImageOps.invert,
+    "rotated 5.0 degrees": lambda image: image.rotate(5, Image.Resampling.BICUBIC),
+    "duplicate cropped to 64% of image": lambda image: image.crop((51, 51, 461, 461)),
+    "duplicate framed": lambda image: ImageOps.expand(image, 50, 0),
+    "annotated": lambda image: draw_word(image, "PORTABLE", (0.02, 0.02), 0.08),
+}
+
+
+def test_edited_copies_of_x_rays_are_found(real_data):
+    """Each, and no other of five images; one copy of each kind, with what was done to it."""
+    folder = real_data / "covid19-mini/NORMAL"
+    images = [read_grey(folder / f"NORMAL ({number}).png") for number in range(1, 6)]
+    copies = [edit(images[3]) for edit in EDITS.values()]
+    arrays = [[np.asarray(image) for image in group] for group in (images, copies)]
+    found = find_copies(*arrays, candidates=7, least=0.87)
+    assert [(pair.first, pair.second) for pair in found] == [(3, place) for place in range(7)]
+    changes = [pair.change for pair in found]
+    for expected, change in zip(EDITS, changes, strict=True):
+        assert (
+            re.sub(r"6[345]%", "64%", re.sub(r"(4.9|5.1) degrees", "5.0 degrees", change))
+            == expected
+        )
+    assert found == find_copies(*arrays, candidates=7, least=0.87), "the same every time"
+
+
+def test_copies_of_nothing_and_of_pictures_without_contrast():
+    flat = np.full((4, 64, 64), 90, np.uint8)
+    assert find_copies([], flat, candidates=1, least=0) == []
+    assert find_copies(flat, flat[:0], candidates=1, least=0) == []
+    assert find_copies(flat, candidates=10, least=0) == []
+
+
+def test_as_many_equal_files_as_there_are_get_their_pairs(database, tmp_path):
+    """More than candidates, so that not every pair is compared closely."""
+    for number in range(2, 7):
+        shutil.copy(database / "NORMAL/NORMAL (1).png", database / f"NORMAL/NORMAL ({number}).png")
+    pairs, _ = duplicates_of(database, tmp_path, candidates=1)
+    assert (pairs.kind == "exact").sum() == 15
 
 
 def test_real_duplicates_are_found_and_no_other(real_data, tmp_path):
-    folder = real_data / "covid19-mini"
-    inspect(folder, tmp_path)
-    find_duplicates(folder, tmp_path / "manifest.csv", 8, 0.97, tmp_path / "pairs.csv")
-    pairs = pd.read_csv(tmp_path / "pairs.csv")
-    assert set(pairs.image) == {
-        "NORMAL/NORMAL (166).png",
-        "COVID-19/COVID-19 (17).png",
-        "COVID-19/COVID-19 (2).png",
+    twice = {
+        "NORMAL/NORMAL (166).png": "NORMAL/NORMAL (172).png",
+        "COVID-19/COVID-19 (17).png": "COVID-19/COVID-19 (35).png",
+        "COVID-19/COVID-19 (2).png": "COVID-19/COVID-19 (91).png",
     }
+    others = [f"{folder}/{folder} ({n}).png" for folder in FOLDERS.values() for n in range(51, 59)]
+    for name in [*twice, *twice.values(), *others]:
+        (tmp_path / "real" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(real_data / "covid19-mini" / name, tmp_path / "real" / name)
+    pairs, _ = duplicates_of(tmp_path / "real", tmp_path, correlation=0.87, unsure=0.75)
+    assert set(map(frozenset, pairs.index)) == set(map(frozenset, twice.items()))
     assert pairs.kind.tolist().count("exact") == 1
 
 
@@ -171,7 +232,7 @@ def test_patients_come_through_originals(database, tmp_path):
     Image.fromarray(noise).save(originals / "person9_virus_9.jpeg")
     (originals / "person8_virus_8.jpeg").write_bytes(b"no image")
     manifest, out = tmp_path / "manifest.csv", tmp_path / "originals.csv"
-    match_originals(database, manifest, tmp_path / "originals", 8, 0.97, 2, out)
+    match_originals(database, manifest, tmp_path / "originals", 1, 0.97, 2, out)
     pairs = pd.read_csv(out, keep_default_na=False).set_index("image")
     assert pairs.original.to_dict() == {
         image: f"train/{name}.jpeg" for image, (name, _) in names.items()
@@ -188,7 +249,7 @@ def test_empty_folder_of_originals_is_an_error(database, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no image in this folder"):
         match_originals(
-            database, tmp_path / "manifest.csv", tmp_path / "empty", 8, 0.97, 1, tmp_path / "o.csv"
+            database, tmp_path / "manifest.csv", tmp_path / "empty", 3, 0.97, 1, tmp_path / "o.csv"
         )
 
 
@@ -278,8 +339,6 @@ def test_tint_that_tells_the_class_is_measured(database, tmp_path):
 
 def test_no_file_property_is_left_in_the_arrays(database):
     """The same picture stored grey, in colour and with 16 bits is the same array."""
-    from cxr.data.decoding import read_grey
-
     image = Image.open(database / "NORMAL/NORMAL (1).png").convert("L")
     wide = Image.fromarray(np.asarray(image).astype(np.uint16) * 257)
     for number, stored in enumerate((image, image.convert("RGB"), image.convert("RGBA"), wide)):

@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 import pandas as pd
 import predict_images as script
+import yaml
 from cxr.checksums import sha256_of
 from cxr.cli import InputError
 from cxr.data import user_images
@@ -27,6 +28,7 @@ from cxr.nets.torch_nets import load_net, save_net
 from PIL import Image
 from predict_images import predict_images
 from small_trainings import CLASSES, CPU, new_net
+from studies import ROOT
 
 SIZE = 64
 PATIENT = "Muster^Erika"
@@ -288,6 +290,24 @@ def test_training_images_are_recognised(net, tmp_path):
     split.write_text("image,split\nx,train\n")
     with pytest.raises(InputError, match="no column 'sha256'"):
         run([seen], net, tmp_path / "out", split=split)
+
+
+def test_edited_copies_of_training_images_are_recognised(net, tmp_path):
+    coarse = np.random.default_rng(0).integers(0, 200, (5, 8, 8)).astype(np.uint8)
+    pictures = coarse.repeat(12, axis=1).repeat(12, axis=2)
+    pixels = np.stack([to_square(Image.fromarray(picture), SIZE) for picture in pictures[:4]])
+    training = tmp_path / "train.npy", tmp_path / "train.csv"
+    save_images(training[0], pixels, pd.DataFrame({"image": list("abcd")}))
+    copy = save(tmp_path / "copy.png", 255 - pictures[2][:, ::-1])
+    other = save(tmp_path / "other.png", pictures[4])
+    rows = run([copy, other], net, tmp_path / "out", training=training)
+    assert rows[str(copy)]["warnings"][-1].startswith("copy of c of the run (mirrored; inverted;")
+    assert rows[str(other)]["warnings"] == []
+
+
+def test_copies_are_what_the_configuration_says():
+    settings = yaml.safe_load((ROOT / "config.yaml").read_text())["covid19"]["duplicates"]
+    assert (script.CANDIDATES, script.SAME) == (settings["candidates"], settings["correlation"])
 
 
 def test_another_file_than_the_record_says_is_refused(tmp_path):

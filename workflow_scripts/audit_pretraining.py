@@ -1,48 +1,44 @@
 """Audit: are images of the COVID-19 database in ChestX-ray14, which nets were pretrained on?
 
-Compares perceptual hashes of all images, and the grey values of pairs whose hashes differ in few
-bits, as find_duplicates does. Writes a row per pair that looks alike, some of them by chance;
-same_picture is true where grey values correlate by at least --same-picture, which rules chance out.
+Compares images as find_duplicates does: edited copies are found, too, and change says how they were
+edited. Writes a row per pair that looks alike, of which some only show one patient; same_picture is
+true where the local contrast of both, registered, correlates by at least --correlation.
 """
 
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from cxr.cli import parser, progress, user_errors
-from cxr.data.duplicates import correlate, perceptual_hashes
+from cxr.cli import parser, user_errors
+from cxr.data.duplicates import add_settings, find_copies, hash_distance
 from cxr.data.image_sets import open_all, usable
 from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit
-from PIL import Image
 
-COLUMNS = ["image", "class", "chestxray14_image", "hamming_distance", "correlation", "same_picture"]
+COLUMNS = [
+    "image", "class", "chestxray14_image", "hamming_distance", "correlation",
+    "same_picture", "change",
+]  # fmt: skip
 
 
 def audit_pretraining(
-    chestxray14, chestxray14_tables, covid19, covid19_tables, hamming_distance, correlation,
-    same_picture, out,
+    chestxray14, chestxray14_tables, covid19, covid19_tables, candidates, correlation, unsure, out
 ):  # fmt: skip
     database = list(open_all(covid19, covid19_tables))
     images = pd.concat([table[["image", "class"]] for _, table in database], ignore_index=True)
     pixels = np.concatenate([array for array, _ in database])
-    hashes = perceptual_hashes(pixels)
-    rows, n_compared = [], 0
-    archives = open_all(chestxray14, chestxray14_tables)
-    for array, table in progress(archives, "archives", total=len(chestxray14)):
+    others, names = [], []
+    for array, table in open_all(chestxray14, chestxray14_tables):
         places = np.flatnonzero(usable(table))
-        n_compared += len(places)
-        others = perceptual_hashes(array[places])
-        for number, one in enumerate(hashes):
-            distance = np.bitwise_count(others ^ one)
-            for place in np.flatnonzero(distance <= hamming_distance):
-                pair = (pixels[number], array[places[place]])
-                found = correlate(*(Image.fromarray(square) for square in pair))
-                if found >= correlation:
-                    row = (table.image[places[place]], int(distance[place]), round(found, 4))
-                    rows.append((*images.loc[number], *row, found >= same_picture))
+        others += [np.asarray(array[place]) for place in places]  # still in the file
+        names += table.image[places].tolist()
+    rows = []
+    for pair in find_copies(pixels, others, candidates=candidates, least=unsure):
+        distance = hash_distance(pixels[pair.first], others[pair.second])
+        found = (distance, round(pair.correlation, 4), pair.correlation >= correlation, pair.change)
+        rows.append((*images.loc[pair.first], names[pair.second], *found))
     pairs = pd.DataFrame(rows, columns=COLUMNS)
     images["same"] = images.image.isin(pairs.image[pairs.same_picture.astype(bool)])
-    save_audit(out, pairs, *describe(images, pairs, n_compared, correlation, same_picture))
+    save_audit(out, pairs, *describe(images, pairs, len(others), correlation, unsure))
     counts = images.groupby("class").same.sum()
     plot_intervals(
         out.figure, counts.index, counts, 0 * counts, counts,
@@ -50,7 +46,7 @@ def audit_pretraining(
     )  # fmt: skip
 
 
-def describe(images, pairs, n_compared, correlation, same_picture):
+def describe(images, pairs, n_compared, correlation, unsure):
     """Result and gate."""
     if images.empty or not n_compared:
         result = (
@@ -61,8 +57,8 @@ def describe(images, pairs, n_compared, correlation, same_picture):
     n_same, n_alike = int(images.same.sum()), pairs.image.nunique()
     result = (
         f"{n_same} of {len(images)} images of the COVID-19 database are the same picture as one of "
-        f"{n_compared} images of ChestX-ray14 (correlation {same_picture} or more); "
-        f"{n_alike - n_same} others look like one ({correlation} or more), which may be chance"
+        f"{n_compared} images of ChestX-ray14 (correlation {correlation} or more); "
+        f"{n_alike - n_same} others look like one ({unsure} or more), perhaps of the same patient"
     )
     return result, "report" if n_alike else "pass"
 
@@ -74,9 +70,7 @@ if __name__ == "__main__":
         arguments.add_argument(
             f"--{name}-tables", type=Path, nargs="+", required=True, help="their CSVs"
         )
-    arguments.add_argument("--hamming-distance", type=int, required=True, help="bits, at most")
-    arguments.add_argument("--correlation", type=float, required=True, help="at least: alike")
-    arguments.add_argument("--same-picture", type=float, required=True, help="at least: the same")
+    add_settings(arguments)
     add_outputs(arguments)
     with user_errors():
         audit_pretraining(**vars(arguments.parse_args()))

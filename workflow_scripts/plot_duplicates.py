@@ -1,12 +1,15 @@
-"""Show duplicate COVID-19 images side by side, with the split and class of each.
+"""Show duplicate COVID-19 images side by side, with the split of each and how one was edited.
 
-Pairs that lie in two splits or two classes come first, then the most correlated; at most --most
-pairs are shown.
+The least sure come first, as they are what is worth a look: of --duplicates those of the lowest
+correlation, then of --unsure, which are not called duplicates, those of the highest; at most --most
+pairs of each.
 """
 
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
+import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.data.covid19 import read_image_table
 from cxr.data.decoding import read_grey
@@ -16,14 +19,15 @@ from cxr.figures import contact_sheet
 SHOWN_SIZE, COLUMNS = 200, 4
 
 
-def plot_duplicates(folder, duplicates, split, most, out):
-    pairs = read_image_table(duplicates, ["duplicate", "class", "duplicate_class", "correlation"])
+def plot_duplicates(folder, duplicates, unsure, split, most, out):
+    columns = ["duplicate", "class", "duplicate_class", "correlation", "change"]
+    called = read_image_table(duplicates, columns)
+    called = called.sort_values("correlation", kind="stable").head(most)
+    others = read_image_table(unsure, columns).assign(kind="not called the same")
+    others = others.sort_values("correlation", ascending=False, kind="stable").head(most)
     splits = read_image_table(split, ["split"], unique=["image"]).set_index("image").split
+    pairs = pd.concat([called, others])
     pairs["split"], pairs["duplicate_split"] = pairs.image.map(splits), pairs.duplicate.map(splits)
-    pairs["apart"] = (pairs.split != pairs.duplicate_split) | (
-        pairs["class"] != pairs.duplicate_class
-    )
-    pairs = pairs.sort_values(["apart", "correlation"], ascending=False, kind="stable").head(most)
     images, captions = [], []
     for row in pairs.itertuples():
         both = [
@@ -31,7 +35,8 @@ def plot_duplicates(folder, duplicates, split, most, out):
         ]
         images.append(np.hstack(both))
         names = f"{Path(row.image).stem} ({row.split}), {Path(row.duplicate).stem}"
-        captions.append(f"{names} ({row.duplicate_split})\n{row.kind}, {row.correlation:.3f}")
+        change = "\n".join(wrap(f"{row.kind}, {row.correlation:.3f}: {row.change}", 60))
+        captions.append(f"{names} ({row.duplicate_split})\n{change}")
     contact_sheet(out, images, captions, COLUMNS)
 
 
@@ -39,8 +44,9 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--folder", type=Path, required=True, help="folder of the class folders")
     arguments.add_argument("--duplicates", type=Path, required=True, help="CSV of find_duplicates")
+    arguments.add_argument("--unsure", type=Path, required=True, help="its CSV of unsure pairs")
     arguments.add_argument("--split", type=Path, required=True, help="CSV of split_covid19")
-    arguments.add_argument("--most", type=int, default=40, help="pairs; default: 40")
+    arguments.add_argument("--most", type=int, default=20, help="pairs of each; default: 20")
     arguments.add_argument("--out", type=Path, required=True, help="JPEG to write")
     with user_errors():
         plot_duplicates(**vars(arguments.parse_args()))

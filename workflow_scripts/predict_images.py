@@ -13,8 +13,9 @@ predictions.csv, predictions.json: a row per image: the sigmoid of each output, 
 heatmaps/NAME.png: with PyTorch, the relevance of the decision, by --method.
 
 Warnings: a lateral or unknown view (DICOM alone says which), inverted-looking, tiny, of another
-shape, coloured or constant, the same file as an image of --split; and where the depth or the range
-of grey is a guess, because no tag says it.
+shape, coloured or constant, the same file as an image of --split, the same picture as one of
+--training, edited or not; and where the depth or the range of grey is a guess, because no tag says
+it.
 """
 
 import csv
@@ -40,13 +41,18 @@ from scipy.special import expit
 
 NOTE = "Research only, not a medical device."
 BATCH = 16  # images
+CANDIDATES, SAME = 10, 0.87  # of covid19.duplicates in config.yaml
 BACKENDS = {"torch": "model.safetensors", "onnxruntime": "model.onnx"}
 
 
-def predict_images(images, net, out, backend=None, split=None, heatmaps=True, method=SHOWN):
+def predict_images(
+    images, net, out, backend=None, split=None, heatmaps=True, method=SHOWN, training=None,
+    correlation=SAME,
+):  # fmt: skip
     record, temperature = read_record(net), read_temperature(net)
     model = open_net(net, record, backend)
     known = read_split(split) if split else {}
+    copies_of = training_images(*training, correlation) if training else None
     if heatmaps and model.backend != "torch":
         print("no heatmaps: they need PyTorch and model.safetensors", file=sys.stderr)
         heatmaps = False
@@ -65,6 +71,9 @@ def predict_images(images, net, out, backend=None, split=None, heatmaps=True, me
         for batch in in_batches(progress(paths, "images"), BATCH):
             rows, pixels = read_batch(batch, record["image_size"], known)
             readable = [row for row in rows if row["error"] is None]
+            if readable and copies_of:
+                for row, found in zip(readable, copies_of(pixels), strict=True):
+                    row["warnings"] += found
             if readable:
                 add_predictions(readable, model.logits(pixels), record["outputs"], temperature)
             if readable and heatmaps:
@@ -121,6 +130,29 @@ def read_split(path):
     rows = read_records(path, ["sha256", "split"])
     rows.sort(key=lambda row: row["split"] == "train")
     return {row["sha256"]: row["split"] for row in rows if row["split"] != "excluded"}
+
+
+def training_images(array, table, least):
+    """A function from pictures, uint8 (n, size, size), to warnings of each that is a copy of one.
+
+    array, table: an image set, such as data/covid19/train.npy and its CSV. least: correlation.
+    """
+    from cxr.data.duplicates import describe_all, find_copies
+    from cxr.data.image_sets import ImageSet, open_images
+
+    pixels, rows = open_images(ImageSet(array, table))
+    described = describe_all(pixels)
+
+    def warnings_of(pictures):
+        found = [[] for _ in pictures]
+        for pair in find_copies(
+            pictures, pixels, candidates=CANDIDATES, least=least, described=described
+        ):
+            name, value = rows.image[pair.second], f"{pair.correlation:.2f}"
+            found[pair.first].append(f"copy of {name} of the run ({pair.change}; {value})")
+        return found
+
+    return warnings_of
 
 
 def open_net(folder, record, backend):
@@ -294,6 +326,13 @@ if __name__ == "__main__":
     arguments.add_argument("--split", type=Path, help="the run's data/covid19/split.csv")
     arguments.add_argument(
         "--method", choices=METHODS, default=SHOWN, help=f"of heatmaps; default: {SHOWN}"
+    )
+    arguments.add_argument(
+        "--training", type=Path, nargs=2, metavar=("NPY", "CSV"),
+        help="images that no others should be copies of: the run's data/covid19/train.npy and .csv",
+    )  # fmt: skip
+    arguments.add_argument(
+        "--correlation", type=float, default=SAME, help=f"of a copy, at least; default: {SAME}"
     )
     arguments.add_argument("--no-heatmaps", dest="heatmaps", action="store_false")
     with user_errors():
