@@ -38,8 +38,9 @@ HASH, GREY = 8, 0.97  # bits that differ at most, correlation at least: the way 
 MANY, DATABASE = 112_120, 2_905  # images of ChestX-ray14, and of the COVID-19 database
 
 
-def main(folder, planted, out):
+def main(folder, planted, candidates, out):
     settings = yaml.safe_load((ROOT / "config.yaml").read_text())["covid19"]["duplicates"]
+    candidates = candidates or settings["candidates"]
     paths = image_files(folder)
     images = [read_grey(folder / path) for path in paths]
     patients = np.array([patient_of(path.stem) or str(path) for path in paths])
@@ -51,11 +52,11 @@ def main(folder, planted, out):
     hashes_found(images, patients, copies)
     pixels = [duplicates.resized(np.asarray(image), 224) for image in images]  # as in image sets
     start = time.process_time()
-    among = find_copies(pixels, candidates=settings["candidates"], least=-1)
+    among = find_copies(pixels, candidates=candidates, least=-1)
     seconds = time.process_time() - start
     among = pd.DataFrame(among).assign(kind="", original=-1)
     squares = [duplicates.resized(np.asarray(image), 224) for *_, image in copies]
-    found = pd.DataFrame(find_copies(squares, pixels, candidates=settings["candidates"], least=-1))
+    found = pd.DataFrame(find_copies(squares, pixels, candidates=candidates, least=-1))
     found["kind"] = [copies[place][0] for place in found["first"]]
     found["original"] = found["first"] = [copies[place][1] for place in found["first"]]
     pairs = pd.concat([among, found])
@@ -65,7 +66,7 @@ def main(folder, planted, out):
             out, index=False
         )
     report(pairs, patients, len(copies), len(chosen), settings["correlation"])
-    cost(pixels, seconds, settings["candidates"])
+    cost(pixels, seconds, candidates, settings["candidates"])
 
 
 def report(pairs, patients, n_copies, n_chosen, least):
@@ -115,31 +116,28 @@ def hashes_found(images, patients, copies):
         print(f"hashes, {kind}: {n}")
 
 
-def cost(pixels, seconds, candidates):
-    def timed(work):
-        start = time.process_time()
-        return work(), time.process_time() - start
+def cost(pixels, seconds, candidates, configured):
+    """Print CPU seconds of two tasks from those of this one, seconds for all pixels.
 
-    described, one = timed(lambda: duplicates.describe_all(pixels[:200]))
+    Twice what comparing took here for a picture that is looked for among others: among themselves
+    pairs that are each other's candidates are compared once.
+    """
+    few, start = pixels[: 2 * duplicates.BLOCK], time.process_time()
+    described = duplicates.describe_all(pixels[:200])
+    one = (time.process_time() - start) / len(described)
     many = described[np.arange(MANY) % len(described)]
-    few = pixels[: 8 * duplicates.BLOCK]
-    sizes = {DATABASE: many[:DATABASE], MANY: many}
-    nearest = {
-        n: timed(lambda part=part: list(duplicates.near_pairs(few, part, candidates, False)))[1]
-        / len(few)
-        for n, part in sizes.items()
-    }
-    here = timed(lambda: list(duplicates.near_pairs(few, many[: len(pixels)], candidates, False)))[
-        1
-    ] / len(few)
-    compared = seconds / len(pixels) - one / len(described) - here
-    for name, n, n_compared in (("among themselves", DATABASE, compared),
-                                ("against 112,120", MANY, 2 * compared)):  # fmt: skip
-        total = n * one / len(described) + DATABASE * (nearest[n] + n_compared)
-        print(f"{DATABASE} images {name}: {total:.0f} CPU seconds")
-    print(
-        f"here {seconds / len(pixels):.3f} CPU seconds an image, of that {compared:.3f} to compare"
-    )
+
+    def nearest(n):
+        start = time.process_time()
+        list(duplicates.near_pairs(few, many[:n], candidates, False))
+        return (time.process_time() - start) / len(few)
+
+    compared = (seconds / len(pixels) - one - nearest(len(pixels))) * configured / candidates
+    among = DATABASE * (one + nearest(DATABASE) + compared)
+    against = MANY * one + DATABASE * (nearest(MANY) + 2 * compared)
+    print(f"{DATABASE} among themselves: {among:.0f} CPU seconds; against {MANY}: {against:.0f}")
+    print(f"an image: {one:.4f} to describe, {nearest(MANY):.3f} to look for in {MANY}, "
+          f"{compared:.3f} to compare with {configured}")  # fmt: skip
 
 
 def correlate(first, second):
@@ -257,5 +255,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--planted", type=int, default=100, help="images; default: 100")
+    parser.add_argument("--candidates", type=int, help="fewer, to be done sooner")
     parser.add_argument("--out", type=Path, help="CSV to write")
     main(**vars(parser.parse_args()))

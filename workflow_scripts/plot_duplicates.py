@@ -35,7 +35,7 @@ def plot_duplicates(folder, duplicates, unsure, split, most, out):
         ]
         images.append(np.hstack(both))
         names = f"{Path(row.image).stem} ({row.split}), {Path(row.duplicate).stem}"
-        change = "\n".join(wrap(f"{row.kind}, {row.correlation:.3f}: {row.change}", 60))
+        change = "\n".join(wrap(f"{row.kind}, {row.correlation:.3f}: {row.change}", 40))
         captions.append(f"{names} ({row.duplicate_split})\n{change}")
     contact_sheet(out, images, captions, COLUMNS)
 

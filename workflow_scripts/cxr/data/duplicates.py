@@ -199,8 +199,8 @@ class Comparison:
         self.one, self.other, self.sign, self.warp = one, other, sign, warp
         pixels = from_pixels(SIZE)
         self.pixels = np.linalg.inv(pixels) @ warp @ pixels
-        self.moved = warped(one.grey, self.pixels, SIZE)
-        self.inside = shrunk(warped(WHITE, self.pixels, SIZE) == 255)
+        self.moved = warped(one.grey, self.pixels, SIZE, cv2.BORDER_REPLICATE)
+        self.inside = shrunk(warped(WHITE, self.pixels, SIZE) == 255, 10)
         first, second = sign * detail(self.moved), detail(other.grey)
         *self.energies, self.products = (
             cv2.GaussianBlur(values * self.inside, (0, 0), 6)
@@ -237,7 +237,7 @@ class Comparison:
             ends = np.clip([place - size / 2, place + size / 2], -0.5, 0.5)
             if (share := np.prod(np.diff(ends, axis=0))) > 0.97:
                 continue
-            outside = shrunk(warped(WHITE, pixels, SIZE) == 0)
+            outside = shrunk(warped(WHITE, pixels, SIZE) == 0, 4)
             framed = outside.any() and np.ptp(np.percentile(view.grey[outside], [10, 90])) <= 3
             yield f"{name} framed" if framed else f"{other} cropped to {share:.0%} of {name}"
 
@@ -249,8 +249,8 @@ class Comparison:
         ]
         if np.median(np.abs(greys[0] - greys[1])[self.inside]) > 5:
             yield "contrast"
-        strong = self.inside & (np.maximum(*self.energies) > 10**2)
-        if (strong & (self.products < 0.1 * np.maximum(*self.energies))).mean() > 0.003:
+        strong = self.inside & (np.maximum(*self.energies) > 7**2)
+        if (strong & (self.products < 0.1 * np.maximum(*self.energies))).mean() > 0.002:
             yield "annotated"
 
 
@@ -269,10 +269,10 @@ def from_pixels(size, width=1.0):
     return np.array([[step, 0, -centre], [0, step, -centre], [0, 0, 1]])
 
 
-def warped(values, pixels, size):
+def warped(values, pixels, size, border=cv2.BORDER_CONSTANT):
     """values (h, w) seen through a matrix from pixels that are seen to theirs, (size, size)."""
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(values, pixels[:2], (size, size), flags=flags)
+    return cv2.warpAffine(values, pixels[:2], (size, size), flags=flags, borderMode=border)
 
 
 def local_contrast(pixels, sigma, floor=2.0, most=2.5):
@@ -288,9 +288,10 @@ def detail(pixels):
     return smooth - cv2.GaussianBlur(smooth, (0, 0), 4)
 
 
-def shrunk(mask):
-    """A mask without what is within 4 pixels of its edge or the picture's."""
-    return cv2.erode(mask.astype(np.uint8), np.ones((9, 9), np.uint8), borderValue=0).astype(bool)
+def shrunk(mask, by):
+    """A mask without what is within some pixels of its edge or the picture's."""
+    around = np.ones((2 * by + 1, 2 * by + 1), np.uint8)
+    return cv2.erode(mask.astype(np.uint8), around, borderValue=0).astype(bool)
 
 
 def hash_distance(first, second):
