@@ -65,29 +65,32 @@ def main(folder, planted, candidates, out):
         pairs.assign(first=names[pairs["first"]], second=names[pairs.second]).to_csv(
             out, index=False
         )
-    report(pairs, patients, len(copies), len(chosen), settings["correlation"])
+    planted = np.array([place for _, place, _ in copies])
+    report(pairs, patients, planted, settings["correlation"])
     cost(pixels, seconds, candidates, settings["candidates"])
 
 
-def report(pairs, patients, n_copies, n_chosen, least):
+def report(pairs, patients, planted, least):
     called = pairs[pairs.correlation >= least]
     own = called[called.original == called.second]
     for kind, words in WORDS.items():
         right = own[own.kind == kind]
         said = right.change.map(lambda change, words=words: described(change, words)).sum()
         lowest = pairs[(pairs.kind == kind) & (pairs.original == pairs.second)].correlation.min()
-        print(f"{kind}: {len(right)} of {n_chosen}, described right {said}, lowest {lowest:.3f}")
-    same = (patients[:, None] == patients).sum() - len(patients)
+        n = len(planted) // len(EDITS)
+        print(f"{kind}: {len(right)} of {n}, described right {said}, lowest {lowest:.3f}")
+    alike = (patients[:, None] == patients).sum(axis=1) - 1  # others of each image's patient
+    n = len(patients)
     for name, part, n_same, n_all in (
-        ("images", pairs[pairs.kind == ""], same // 2, len(patients) * (len(patients) - 1) // 2),
-        ("copies", pairs[pairs.kind != ""], 0, n_copies * (len(patients) - 1)),
+        ("images", pairs[pairs.kind == ""], alike.sum() // 2, n * (n - 1) // 2),
+        ("copies", pairs[pairs.kind != ""], alike[planted].sum(), len(planted) * (n - 1)),
     ):
         others = part[part.original != part.second]
         one = patients[others["first"]] == patients[others.second]
-        for who, some, n in (("different patients", others[~one], n_all - n_same),
+        for who, some, n_pairs in (("different patients", others[~one], n_all - n_same),
                              ("one patient", others[one], n_same)):  # fmt: skip
             n_called = int((some.correlation >= least).sum())
-            print(f"{name}, {who}: {n_called} called the same of {n or len(some)} pairs; "
+            print(f"{name}, {who}: {n_called} called the same of {n_pairs} pairs; "
                   f"highest {np.sort(some.correlation)[-5:].round(3)}")  # fmt: skip
 
 
