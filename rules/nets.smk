@@ -220,3 +220,15 @@ def by_net(file):
 def net_files(file):
     """A file of each net."""
     return list(by_net(file).values())
+
+
+def claims_about(nets):
+    """The paper's claims about nets and phases that are configured."""
+    return [
+        claim
+        for claim in config["paper"]["claims"]
+        if all(
+            net in nets and claim.get("phase", 1) <= len(phases_of(net))
+            for net in claim["better"] + claim["other"]
+        )
+    ]

@@ -154,18 +154,6 @@ rule compare_nets:
         "{params.run} {params.predictions} --out {output} &> {log}"
 
 
-def claims_about(nets):
-    """The paper's claims about nets and phases that are configured."""
-    return [
-        claim
-        for claim in config["paper"]["claims"]
-        if all(
-            net in nets and claim.get("phase", 1) <= len(phases_of(net))
-            for net in claim["better"] + claim["other"]
-        )
-    ]
-
-
 rule judge_claims:
     input:
         predictions=net_files("predictions.csv"),

@@ -26,11 +26,11 @@ def local_rules():
 
 
 def test_a_cluster_gets_few_jobs():
-    """Of the real study; each waits in the queue."""
+    """Of the real study; each waits in the queue. Four of them measure what heatmaps are worth."""
     jobs = planned(ROOT, "--forceall", "all", config=None)
     on_cluster = {rule: n for rule, n in jobs.items() if rule not in local_rules()}
     assert on_cluster["train_phase"] == 20
-    assert sum(on_cluster.values()) <= 60, on_cluster
+    assert sum(on_cluster.values()) <= 64, on_cluster
 
 
 def words_of(command, option):
