@@ -2,7 +2,7 @@
 
 NET = config["heatmaps"]["net"]
 HEATMAPS = f"results/{NET}/heatmaps"
-SHORTCUT = "results/shortcut/curves.csv"  # where it was made: it is not part of `all`
+CURVES = "results/shortcut/curves.csv"  # where it was made: it is not part of `all`
 LOCALISATION = {}
 if config["covid19"].get("masks"):
     LOCALISATION[NET] = f"results/{NET}/localisation.csv"
@@ -64,9 +64,7 @@ rule compare_methods:
         faithfulness=f"results/{NET}/faithfulness.csv",
         word="results/tables/word_relevance.csv",
         localisation=list(LOCALISATION.values()),
-        shortcut=lambda wildcards: (
-            ancient(SHORTCUT) if Path(SHORTCUT).exists() else []
-        ),
+        shortcut=lambda wildcards: (ancient(CURVES) if Path(CURVES).exists() else []),
         page=ancient(str(REPORT / "methods.html")),
         style=ancient(str(REPORT / "style.css")),
         env=environment("torch"),

@@ -5,24 +5,20 @@ import pandas as pd
 import pytest
 
 torch = pytest.importorskip("torch")
-from audit_nuisance import audit_nuisance
-from audit_regions import audit_regions
-from audit_text import audit_text
 from cxr.data.image_sets import ImageSet, open_by_class, open_images
 from cxr.data.images import word_box
-from cxr.evaluation.audits import AuditOutputs
 from cxr.nets.torch_nets import save_net
 from draw_shortcut import draw_shortcut
 from measure_shortcut import describe, measure_shortcut, seen_from, shares
 from measure_word import with_word
 from predict import predict
-from small_trainings import CLASSES, CPU, new_net, train
+from small_trainings import CLASSES, CPU, new_net
 from test_measure_word import Reader
 
 SIZE = 64
 PLACE = ("SEDUTO", (0.6, 0.03), 0.08)
 WORD_BOX = word_box(SIZE, *PLACE)
-PER_CLASS = {"train": 30, "val": 4, "test": 10}
+PER_CLASS = {"train": 2, "val": 2, "test": 20}
 
 
 def draw(folder, dose, per_class=PER_CLASS):
@@ -38,7 +34,9 @@ def drawn(tmp_path_factory):
     return {dose: draw(tmp_path_factory.mktemp("dose"), dose) for dose in (0, 50, 90, 100)}
 
 
-@pytest.mark.parametrize("dose, told, others", [(0, 5, 5), (50, 8, 2), (90, 10, 0), (100, 10, 0)])
+@pytest.mark.parametrize(
+    "dose, told, others", [(0, 10, 10), (50, 15, 5), (90, 19, 1), (100, 20, 0)]
+)
 def test_words_by_dose(drawn, dose, told, others):
     _, table = open_images(drawn[dose] / "test.npy")
     assert table.groupby("class").word.sum().to_dict() == {
@@ -73,59 +71,52 @@ def test_same_bytes_again(drawn, tmp_path):
         assert path.read_bytes() == (tmp_path / path.name).read_bytes(), path.name
 
 
-def audited(name, audit, folder, **given):
-    out = AuditOutputs(*(folder / f"{name}.{kind}" for kind in ("csv", "finding.csv", "svg")))
-    audit(**given, seed=0, out=out)
-    return out
+AUDITED = {  # what measure_shortcut reads of the tables of audits, at doses 0 and 100
+    "text": [{"change": 0.01, "change_low": -0.1, "change_high": 0.1},
+             {"change": -0.9, "change_low": -0.95, "change_high": -0.8}],
+    "nuisance": [{"balanced_accuracy": 0.4, "accuracy_low": 0.3, "accuracy_high": 0.5},
+                 {"balanced_accuracy": 0.55, "accuracy_low": 0.45, "accuracy_high": 0.6}],
+    "regions": [{"region": "without lungs", "output_layer": "trained anew", "accuracy": 0.5,
+                 "accuracy_low": 0.4, "accuracy_high": 0.6}] * 2,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def measured(drawn, tmp_path_factory):
-    """Tables of measure_shortcut, of nets that learnt at doses 0 and 100."""
+    """Tables of measure_shortcut, of nets of random weights, and of audits as they are written."""
     out = tmp_path_factory.mktemp("measured")
-    doses, nets, predictions, audits = (0, 100), [], [], {}
-    description = {"architecture": "regnet_x_400mf", "outputs": CLASSES, "image_size": SIZE}
-    for dose in doses:
+    doses, nets, predictions, tables, findings = (0, 100), [], [], {}, {}
+    description = {"architecture": "squeezenet1_1", "outputs": CLASSES, "image_size": SIZE}
+    for place, dose in enumerate(doses):
         folder = drawn[dose]
-        net = new_net(description["architecture"])
-        state, _ = train(folder / "train.npy", net=net, epochs=8, learning_rate=0.005)
-        net.load_state_dict(state)
         nets.append(folder / "net.safetensors")
-        save_net(nets[-1], net, description)
+        save_net(nets[-1], new_net(description["architecture"]), description)
         predictions.append(folder / "predictions.csv")
-        train_set, clean, test = (folder / f"{name}.npy" for name in ("train", "clean", "test"))
+        clean, test = folder / "clean.npy", folder / "test.npy"
         predict(nets[-1:], clean, test, folder / "val.npy", predictions[-1], folder / "logits.csv")
-        audits[dose, "text"] = audited(
-            "text", audit_text, folder, text_boxes=folder / "boxes.csv",
-            predictions={"net": predictions[-1]},
-        )  # fmt: skip
-        audits[dose, "nuisance"] = audited(
-            "nuisance", audit_nuisance, folder, manifest=folder / "manifest.csv",
-            train=train_set, val=folder / "val.npy", test=test,
-        )  # fmt: skip
-        audits[dose, "regions"] = audited(
-            "regions", audit_regions, folder, nets={"net": nets[-1]}, train=train_set, images=clean
-        )
+        for audit, rows in AUDITED.items():
+            tables[dose, audit] = folder / f"{audit}.csv"
+            pd.DataFrame([rows[place]]).to_csv(tables[dose, audit], index=False)
+            findings[dose, audit] = folder / f"{audit}.finding.csv"
+            found = pd.DataFrame([{"audit": audit, "result": f"{audit}, so", "gate": "report"}])
+            found.to_csv(findings[dose, audit], index=False)
     names = ("curves.csv", "audits.csv", "finding.csv", "figure.svg")
     measure_shortcut(
-        doses, nets, predictions, drawn[0] / "clean.npy",
-        {key: paths.table for key, paths in audits.items()},
-        {key: paths.finding for key, paths in audits.items()},
-        ["gradient_x_input", "edges", "random"], PLACE, 0,
-        *(out / name for name in names),
+        doses, nets, predictions, drawn[0] / "clean.npy", tables, findings,
+        ["gradient_x_input", "edges", "random"], PLACE, 0, *(out / name for name in names),
     )  # fmt: skip
     assert (out / "figure.svg").stat().st_size
     return [pd.read_csv(out / name) for name in names[:3]]
 
 
-def test_net_follows_the_word_only_where_it_tells_the_class(measured):
-    curves, _, _ = measured
-    rows = curves[curves.kind == "accuracy"].set_index(["dose", "method"]).accuracy
-    assert rows[100, "like_train"] > 0.6
-    assert rows[100, "clean"] < rows[100, "like_train"] - 0.2
-    assert rows[100, "word_on_all"] < rows[100, "like_train"] - 0.2
-    assert abs(rows[0, "clean"] - rows[0, "like_train"]) < 0.15
-    assert abs(rows[0, "clean"] - rows[0, "word_on_all"]) < 0.15
+def test_accuracies_are_those_of_the_predictions(drawn, measured):
+    rows = measured[0][measured[0].kind == "accuracy"].set_index(["dose", "method"])
+    for dose in (0, 100):
+        table = pd.read_csv(drawn[dose] / "predictions.csv")
+        right = (table["class"] == table.predicted).groupby(table.version).mean()
+        assert rows.accuracy[dose, "clean"] == right["edited"]
+        assert rows.accuracy[dose, "like_train"] == right["unedited"]
+    assert (rows.n == 3 * PER_CLASS["test"]).all()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +125,7 @@ def test_net_follows_the_word_only_where_it_tells_the_class(measured):
 def test_share_is_on_the_word_where_a_net_reads_it(drawn, box, least, most):
     worded = with_word(open_by_class(drawn[0] / "clean.npy", CLASSES), *PLACE)
     (row,) = shares(Reader(box), worded, ["gradient_x_input"], PLACE, CPU, 0)
-    assert least <= row["share_low"] <= row["share_on_word"] <= most
+    assert least <= round(row["share_on_word"], 6) <= most
     assert row["n"] == PER_CLASS["test"]
 
 
@@ -151,12 +142,11 @@ def test_methods_that_look_at_no_net_see_nothing(measured):
     assert {"edges", "random"} <= set(blind.split(", "))
 
 
-def test_audits_say_what_their_scripts_wrote(measured):
+def test_an_audit_sees_what_lies_above_dose_0(measured):
     rows = measured[1].set_index(["dose", "audit"])
-    assert rows.value[100, "text"] > 0.1 and rows.seen[100, "text"]
-    assert abs(rows.value[0, "text"]) < 0.1
-    assert rows.result[100, "text"].startswith("letters or words are in 0 of 10 normal")
-    assert set(rows.gate) == {"report"}
+    assert list(rows.seen[100][["text", "nuisance", "regions"]]) == [True, False, False]
+    assert not rows.seen[0].any()
+    assert rows.value[100, "text"] == 0.9 and rows.result[100, "text"] == "text, so"
 
 
 def test_dose_from_which_on_it_is_seen():

@@ -99,12 +99,13 @@ def shares(net, worded, methods, place, device, seed):
     of_class = worded.chosen(np.flatnonzero(worded.labels[:, output]))
     pixels, outputs = of_class.pixels(np.arange(len(of_class))), np.full(len(of_class), output)
     maps = heatmaps(net, pixels, outputs, methods, device, seed)
-    box, rng, rows = word_box(worded.shape[0], *place), np.random.default_rng(seed), []
-    for method in methods:
-        found = shares_on(box, maps[method], of_class, rng).drop(columns="class")
-        row = {"n": 0} if found.empty else found.to_dict("records")[0]
-        rows.append({"kind": "relevance", "method": method} | row)
-    return rows
+    box, groups = word_box(worded.shape[0], *place), np.arange(len(of_class))
+    found = (shares_on(box, maps[method], of_class, groups, seed) for method in methods)
+    rows = [table[table["class"] == TOLD].drop(columns="class").iloc[0] for table in found]
+    return [
+        {"kind": "relevance", "method": method} | row.to_dict()
+        for method, row in zip(methods, rows, strict=True)
+    ]
 
 
 def read_audit(dose, audit, table, finding):
