@@ -62,8 +62,9 @@ def check_nets(settings):
                     f"nets.{name}.keep_output_neurons.{new}",
                     f"{net['start']} has no output {old!r}, only {source['outputs']}",
                 )
-    if settings["heatmaps"]["net"] not in settings["nets"]:
-        raise config_error("heatmaps.net", f"no net {settings['heatmaps']['net']!r}")
+    for section in ("heatmaps", "assumptions"):
+        if (net := settings[section]["net"]) not in settings["nets"]:
+            raise config_error(f"{section}.net", f"no net {net!r}")
     loaded = pretrained["chexnet"]["checkpoint"]
     if loaded not in [
         "none",
@@ -118,7 +119,8 @@ def is_phantom(path):
     return Path(path).parts[0] == "phantoms"
 
 
-check_keys(config, yaml.safe_load((HERE / "config/schema.yaml").read_text()))
+SCHEMA = yaml.safe_load((HERE / "config/schema.yaml").read_text())
+check_keys(config, SCHEMA)
 check_nets(config)
 check_sources(config)
 check_braces(config)

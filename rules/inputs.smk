@@ -106,7 +106,8 @@ def text_boxes(settings):
 
 def augmentation_settings(wildcards):
     """Options of augment."""
-    return options(config["augmentation"] | {"seed": config["seed"]})
+    settings = settings_of(wildcards.get("net", ""))
+    return options(settings["augmentation"] | {"seed": config["seed"]})
 
 
 # audits

@@ -26,7 +26,7 @@ LOADED = [name for name in config["pretrained"] if name not in TRAINED]
 
 # What `net` and `covid19` match in the rules of replicates; elsewhere, the study's own only.
 REPLICATE = rf"replicates/split[1-9]\d*_seed[1-9]\d*/({one_of(config['nets'])})"
-ANY_NET = f"{one_of(config['nets'])}|{REPLICATE}"
+ANY_NET = f"{one_of(config['nets'])}|{REPLICATE}|{ASSUMPTION}"
 # Nets on phantoms with a planted shortcut, one for each dose.
 SHORTCUT = rf"shortcut/dose({one_of(map(str, config['shortcut']['doses']))})"
 REPLICATE_SPLIT = r"covid19_split[1-9]\d*"
@@ -46,6 +46,8 @@ wildcard_constraints:
 
 def net_of(net):
     """A net's entry in the configuration; that of a replicate is its net's."""
+    if is_assumption(net):
+        net = assumed_net()
     if is_shortcut(net):
         return config["shortcut"]["net"]
     return config["nets"][Path(net).name]
@@ -64,9 +66,8 @@ def replicate_of(net):
 
 def training_seed(wildcards):
     """Seed of a net's new weights and of its batches."""
-    return config["seed"] + (
-        replicate_of(wildcards.net)[1] if "net" in wildcards.keys() else 0
-    )
+    net = wildcards.get("net", "")
+    return settings_of(net)["seed"] + replicate_of(net)[1]
 
 
 def covid19_file(file):
@@ -75,6 +76,8 @@ def covid19_file(file):
     def path(wildcards):
         if is_shortcut(wildcards.net):
             return f"results/data/{wildcards.net}/{file}"
+        if is_assumption(wildcards.net):
+            return assumption_images(wildcards.net, file)
         split, _ = replicate_of(wildcards.net)
         return f"{COVID19}_split{split}/{file}" if split else f"{COVID19}/{file}"
 
@@ -133,13 +136,17 @@ def phases_of(folder):
     """Phases of a net: its own, or those that all nets on the COVID-19 images share."""
     if folder.startswith("pretrained/"):
         return config["pretrained"][Path(folder).name]["phases"]
-    return net_of(folder).get("phases", config["covid19_training"]["phases"])
+    shared = settings_of(folder)["covid19_training"]["phases"]
+    return net_of(folder).get("phases", shared)
 
 
 def phase_files(folder, file):
     """A file of each phase of a net."""
     numbers = range(1, len(phases_of(folder)) + 1)
-    return [f"results/{folder}/phase{number}/{file}" for number in numbers]
+    return [
+        f"results/{folder_at(folder, number)}/phase{number}/{file}"
+        for number in numbers
+    ]
 
 
 def last_checkpoint(wildcards):
@@ -156,9 +163,10 @@ def last_checkpoints():
 
 def previous_checkpoint(wildcards):
     """Weights of the phase before; before phase 1, the net as it was built."""
-    previous = int(wildcards.phase) - 1
-    phase = f"phase{previous}/checkpoint" if previous else "initial"
-    return f"results/{folder_of(wildcards)}/{phase}.safetensors"
+    folder, previous = folder_of(wildcards), int(wildcards.phase) - 1
+    if previous:
+        return phase_files(folder, "checkpoint.safetensors")[previous - 1]
+    return f"results/{folder_at(folder, 0)}/initial.safetensors"
 
 
 def phase_settings(wildcards):
@@ -167,18 +175,18 @@ def phase_settings(wildcards):
     phases = phases_of(folder)
     if int(wildcards.phase) > len(phases):
         raise WorkflowError(f"{folder} has {len(phases)} phases, not {wildcards.phase}")
-    pretrained = folder.startswith("pretrained/")
+    pretrained, settings = folder.startswith("pretrained/"), settings_of(folder)
     trained = (
         config["pretrained"][wildcards.name]
         if pretrained
-        else config["covid19_training"]
+        else settings["covid19_training"]
     )
     shared = {
         "batch_size": trained["batch_size"],
         "seed": training_seed(wildcards),
         "flip": pretrained,  # COVID-19 variants are flipped on disk
     }
-    return options(config["training"] | shared | phases[int(wildcards.phase) - 1])
+    return options(settings["training"] | shared | phases[int(wildcards.phase) - 1])
 
 
 def histories(wildcards):

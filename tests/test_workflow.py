@@ -84,6 +84,86 @@ def test_replicates_share_what_comes_before_the_split(clone):
     }
 
 
+def test_assumptions_share_what_comes_before_they_differ(clone):
+    study = "results/netA/predictions.csv"
+    own = planned(clone, study, config=None)
+    with_all = planned(clone, "results/assumptions/summary.csv", config=None)
+    new = {"prepare_assumption", "augment_assumption", "build_assumption", "train_assumption"}
+    assert with_all.keys() - own.keys() == new | {"collect_assumptions"}
+    assert {rule: with_all[rule] for rule in own} == own | {"predict": 1 + 8 + 8}
+    assert with_all["prepare_assumption"] == 1 and with_all["build_assumption"] == 2, "two seeds"
+
+    def more(*names):
+        files = [f"results/assumptions/{name}/predictions.csv" for name in names]
+        jobs = planned(clone, study, *files, config=None)
+        more = {rule: number - own.get(rule, 0) for rule, number in jobs.items()}
+        return {rule: number for rule, number in more.items() if number}
+
+    decay = "phases.2.weight_decay=0"
+    assert more("text_boxes=none", decay, f"{decay}+text_boxes=none") == {
+        "train_assumption": 3,
+        "prepare_assumption": 1,
+        "predict": 3,
+    }
+    assert more("fill=128+seed=1", "fill=128+seed=2") == {
+        "build_assumption": 2,
+        "augment_assumption": 2,
+        "train_assumption": 2 * 4,
+        "predict": 2,
+    }
+
+
+def test_assumptions_are_options_of_their_steps(clone):
+    net = "results/assumptions/fill=128+frozen_batch_norm=train+phases.2.weight_decay=0+seed=1"
+    own = "results/netA/predictions.csv"
+    run = snakemake(
+        clone, "--dry-run", "--printshellcmds", f"{net}/predictions.csv", own, config=None
+    )
+    commands = [line for line in run.stdout.splitlines() if "Shell command: " in line]
+
+    def changed(script, option, ours, theirs):
+        """Whether each command of the net, and of the study's own, has its value of an option."""
+        of_script = [line for line in commands if f"/{script}.py" in line]
+        own = [line for line in of_script if "assumptions/" not in line]
+        others = [line for line in of_script if "assumptions/" in line]
+        assert own and others
+        has = [all(f" {option} {value} " in f"{line} " for line in lines)
+               for lines, value in ((others, ours), (own, theirs))]  # fmt: skip
+        return all(has)
+
+    assert changed("augment", "--fill", 128, 0)
+    assert changed("augment", "--seed", 0, 0), "that of the drawn variants stays"
+    assert changed("build_net", "--seed", 1, 0)
+    assert changed("train_phase", "--seed", 1, 0)
+    assert changed("train_phase", "--frozen-batch-norm", "train", "eval")
+    decays = [
+        re.search(r"--weight-decay (\S+)", line)[1]
+        for line in commands
+        if "/train_phase.py" in line and "assumptions/" in line
+    ]
+    assert sorted(decays) == ["0", "0", "0.01", "0.01"], "phase 2, as phase 4"
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "message"),
+    [
+        ("augmentation.fil", [128], "config: augmentation.fil: unknown key; did you mean 'fill'?"),
+        ("augmentation.fill", [300], "config: augmentation.fill: 300 is greater than"),
+        ("covid19.split_by", ["patient"], "config: assumptions.alternatives: 'covid19.split_by'"),
+        ("covid19_training.phases.9.epochs", [1], "config: assumptions.alternatives.covid19_trai"),
+        ("augmentation.shift_x,shift_y", [[1]], "[1] fits no setting"),
+    ],
+)
+def test_alternatives_are_settings(clone, tmp_path, key, values, message):
+    def change(settings):
+        settings["assumptions"] = {"alternatives": {key: values}}
+
+    target, settings = "results/assumptions/summary.csv", overlay(clone, tmp_path, change)
+    run = snakemake(clone, "--dry-run", target, config=settings)
+    assert run.returncode == 1
+    assert message in run.stdout
+
+
 def test_changed_recipe_of_an_environment_hides_no_other_job(clone):
     jobs = planned(clone, "all", "--forcerun", "make_environment", config=None)
     assert jobs["train_phase"] == 5 * 4
