@@ -151,6 +151,7 @@ def report(request, tmp_path_factory):
     name = request.param
     (folder / "Snakefile").write_text(SNAKEFILE)
     settings = {"image_size": 224, "seed": 0, "phantoms": True}
+    settings |= {"sources": {"boxes": []}, "covid19": {"masks": ""}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     for path, text in {
         "tables/headline.csv": "net,training,accuracy,low,high,errors,n\n"
