@@ -167,22 +167,30 @@ def draw_covid19(
                     write_file(lists / "masks" / path, png(mask))
             boxes += [(path, *box, text) for text, box in burn_in(image, words.get(number), rng)]
             write_file(folder / path, png(colour(image, covid and number % 4 == 1, rng)))
-        called = f"{name}({{}})" if covid else f"{name}-{{}}"  # other names than the files'
-        metadata = pd.DataFrame({"FILE NAME": [called.format(n + 1) for n in range(n_images)]})
-        metadata["FORMAT"], metadata["SIZE"] = "PNG", f"{stored_size}*{stored_size}"
-        metadata["URL"] = f"{SITE}/{name.replace(' ', '-')}"
-        if covid:  # a page for each patient; those with a side view have a frontal one, too
-            patients = np.arange(n_images)
-            patients[lateral] = frontal[:n_lateral]
-            metadata["URL"] = [f"{SITE}/case-{patient}" for patient in patients]
-            views = np.where(np.isin(np.arange(n_images), lateral), "L", "PA")
-            rows = zip(patients, views, ["X-ray"] * n_images, metadata["URL"], strict=True)
-            collection = pd.DataFrame(rows, columns=COLLECTION_COLUMNS)
-            write_table(lists / "collection.csv", collection)
-        write_file(folder / METADATA[name], workbook(metadata))
+        write_metadata(folder, lists, name, lateral, frontal, stored_size)
     write_table(lists / "lateral_views.csv", pd.DataFrame(lateral_views, columns=LATERAL_COLUMNS))
     write_table(lists / "text_boxes.csv", pd.DataFrame(boxes, columns=BOX_COLUMNS))
     write_file(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
+
+
+def write_metadata(folder, lists, name, lateral, frontal, stored_size):
+    """Kaggle's table of a class folder; of COVID-19, also the collection's.
+
+    lateral, frontal: numbers of the folder's images, in any order.
+    """
+    covid, n_images = name == "COVID-19", len(lateral) + len(frontal)
+    called = f"{name}({{}})" if covid else f"{name}-{{}}"  # other names than the files'
+    metadata = pd.DataFrame({"FILE NAME": [called.format(n + 1) for n in range(n_images)]})
+    metadata["FORMAT"], metadata["SIZE"] = "PNG", f"{stored_size}*{stored_size}"
+    metadata["URL"] = f"{SITE}/{name.replace(' ', '-')}"
+    if covid:  # a page for each patient; those with a side view have a frontal one, too
+        patients = np.arange(n_images)
+        patients[lateral] = frontal[: len(lateral)]
+        metadata["URL"] = [f"{SITE}/case-{patient}" for patient in patients]
+        views = np.where(np.isin(np.arange(n_images), lateral), "L", "PA")
+        rows = zip(patients, views, ["X-ray"] * n_images, metadata["URL"], strict=True)
+        write_table(lists / "collection.csv", pd.DataFrame(rows, columns=COLLECTION_COLUMNS))
+    write_file(folder / METADATA[name], workbook(metadata))
 
 
 def workbook(table):
