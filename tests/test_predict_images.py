@@ -42,16 +42,22 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def publish(folder, architecture="resnet18"):
+def publish(folder, architecture="resnet18", seed=0, size=SIZE, onnx=True):
     """The files of publish_net that are needed, for a new net."""
     folder.mkdir(parents=True)
-    description = {"architecture": architecture, "outputs": CLASSES, "image_size": SIZE}
-    net = new_net(architecture).eval()
+    description = {"architecture": architecture, "outputs": CLASSES, "image_size": size}
+    net = new_net(architecture, seed).eval()
     save_net(folder / "model.safetensors", net, description)
-    onnx_export.export(net, description, folder / "model.onnx")
-    sums = {name: sha256_of(folder / name) for name in ("model.safetensors", "model.onnx")}
+    if onnx:
+        onnx_export.export(net, description, folder / "model.onnx")
+    sums = {path.name: sha256_of(path) for path in folder.glob("model.*")}
     (folder / "model.json").write_text(json.dumps(description | {"sha256": sums}))
     return folder
+
+
+def calibrate(net, temperature):
+    text = f"calibration,temperature,fitted\nbefore,1.0,False\nafter,{temperature},True\n"
+    (net / "calibration.csv").write_text(text)
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +322,7 @@ def test_another_file_than_the_record_says_is_refused(tmp_path):
         file.write(b"\0\0")
     with pytest.raises(InputError, match=r"model\.onnx: its sha256"):
         run([save(tmp_path / "a.png")], net, tmp_path / "out", backend="onnxruntime")
-    with pytest.raises(InputError, match="--net takes a folder"):
+    with pytest.raises(InputError, match="a net is a folder"):
         run([tmp_path / "a.png"], tmp_path / "netD", tmp_path / "out")
 
 
@@ -326,6 +332,110 @@ def test_a_net_without_lrp_rules_is_predicted(tmp_path, capsys):
     row = run([path], net, tmp_path / "out", heatmaps=True)[str(path)]
     assert row["decision"] in CLASSES and row["heatmap"] is None
     assert "no heatmaps: " in capsys.readouterr().err
+
+
+# Several nets
+
+
+@pytest.fixture(scope="module")
+def nets(net, tmp_path_factory):
+    """Three nets: one with calibration, one for images of another size."""
+    results = tmp_path_factory.mktemp("several")
+    calibrated = publish(results / "netA", seed=1, onnx=False)
+    calibrate(calibrated, 3)
+    return [net, calibrated, publish(results / "netB", seed=2, size=96, onnx=False)]
+
+
+def records(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_several_nets_are_each_as_alone_and_averaged(nets, tmp_path, capsys):
+    xrays = [save(tmp_path / f"{seed}.png", chest(seed=seed)) for seed in range(3)]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    alone = [run([*xrays, bad], net, tmp_path / net.name) for net in nets]
+    found = run([*xrays, bad], None, tmp_path / "out", nets=nets, heatmaps=True, min_agreement=0.6)
+    said = capsys.readouterr().err
+    assert "no heatmaps of several nets" in said and not (tmp_path / "out" / "heatmaps").exists()
+    assert f"not calibrated, plain sigmoids taken: {nets[0]}, {nets[2]}\n" in said
+    lines = {line["file"]: line for line in records(tmp_path / "out" / "predictions.csv")}
+    for path in map(str, xrays):
+        for net, rows in zip(nets, alone, strict=True):
+            for key in ("sigmoids", "calibrated", "decision"):
+                assert found[path]["nets"][str(net)][key] == rows[path][key], (net, key)
+        for name in CLASSES:
+            values = [(rows[path]["calibrated"] or rows[path]["sigmoids"])[name] for rows in alone]
+            assert float(lines[path][f"mean_{name}"]) == pytest.approx(np.mean(values))
+            assert float(lines[path][f"spread_{name}"]) == pytest.approx(np.ptp(values))
+        assert found[path]["decision"] == lines[path]["decision"] != ""
+    assert lines[str(bad)] == dict.fromkeys(lines[str(bad)], "") | {
+        "file": str(bad), "error": "the file is empty",
+    }  # fmt: skip
+    by_net = records(tmp_path / "out" / "net_predictions.csv")
+    assert [(line["file"], line["net"]) for line in by_net] == [
+        (str(path), str(net)) for path in xrays for net in nets
+    ]
+    for line in by_net:
+        expected = found[line["file"]]["nets"][line["net"]]
+        assert float(line["covid19"]) == expected["sigmoids"]["covid19"]
+        assert line["decision"] == expected["decision"]
+        assert (line["calibrated_covid19"] == "") == (expected["calibrated"] is None)
+
+
+def predicted(**sigmoids):
+    decision = max(sigmoids, key=sigmoids.get)
+    return {"sigmoids": sigmoids, "calibrated": None, "decision": decision}
+
+
+def test_no_decision_where_too_few_nets_vote_for_the_largest_mean():
+    sure, unsure = predicted(a=0.9, b=0.1), predicted(a=0.4, b=0.5)
+    for n_sure, agreement, decision in ((5, 1, "a"), (4, 0.8, "a"), (3, 0.6, "no decision")):
+        nets = [sure] * n_sure + [unsure] * (5 - n_sure)
+        found = script.combine(nets, ["a", "b"], script.MIN_AGREEMENT)
+        assert (found["agreement"], found["decision"]) == (agreement, decision)
+        assert found["mean"]["a"] == pytest.approx((0.9 * n_sure + 0.4 * (5 - n_sure)) / 5)
+    minority = [predicted(a=1.0, b=0.0), *[predicted(a=0.4, b=0.5)] * 2]
+    assert script.combine(minority, ["a", "b"], 0.5)["decision"] == "no decision"
+    assert script.combine(minority, ["a", "b"], 0.3)["decision"] == "a"
+
+
+def test_the_reason_for_the_threshold_is_true():
+    votes = np.stack(np.meshgrid(*[range(3)] * 5)).reshape(5, -1)
+    most = np.max([(votes == output).sum(axis=0) for output in range(3)], axis=0)
+    assert [round(100 * np.mean(most >= n)) for n in (3, 4)] == [63, 14]
+    text = " ".join(command("--help").stdout.split())
+    assert "Default: 0.8," in text and "63% of images, but four for 14%" in text
+
+
+def test_nets_that_can_not_be_averaged(nets, tmp_path):
+    path, copy, other = save(tmp_path / "a.png"), tmp_path / "copy", tmp_path / "other"
+    for folder, source in ((copy, nets[0]), (other, nets[1])):
+        folder.mkdir()
+        for file in source.iterdir():
+            (folder / file.name).symlink_to(file)
+    (copy / "model.safetensors").unlink()  # by its ONNX file alone
+    record = json.loads((nets[1] / "model.json").read_text()) | {"outputs": CLASSES[::-1]}
+    (other / "model.json").unlink()
+    (other / "model.json").write_text(json.dumps(record))
+    for given, message in (
+        (nets[:1], "has one net"),
+        ([nets[0], copy], f"has one net twice: {nets[0]} and {copy}"),
+        ([nets[0], other], f"{other}: its outputs are covid19, "),
+        ([nets[0], tmp_path], "model.json: no such file; a net is a folder"),
+    ):
+        with pytest.raises(InputError, match=message):
+            run([path], None, tmp_path / "out", nets=given)
+    for share in (0, 1.1, float("nan")):
+        with pytest.raises(InputError, match="--min-agreement is"):
+            run([path], None, tmp_path / "out", nets=nets, min_agreement=share)
+    assert not (tmp_path / "out").exists()
+
+
+def test_net_and_nets_exclude_each_other():
+    done = command("a.png", "--net", "a", "--nets", "a", "b", "--out", "out")
+    assert done.returncode == 2 and "not allowed with" in done.stderr
 
 
 # DICOM
@@ -397,15 +507,16 @@ VARIANTS = {
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_dicom_is_read_as_the_picture_of_it(tmp_path, variant):
-    expected, *_ = user_images.read_radiograph(save(tmp_path / "a.png"), SIZE)
-    pixels, warnings, _ = user_images.read_radiograph(VARIANTS[variant](tmp_path / "a.dcm"), SIZE)
+    (expected,), *_ = user_images.read_radiograph(save(tmp_path / "a.png"), [SIZE])
+    path = VARIANTS[variant](tmp_path / "a.dcm")
+    (pixels,), warnings, _ = user_images.read_radiograph(path, [SIZE])
     assert abs(pixels.astype(int) - expected).max() <= 1
     assert warnings == []
 
 
 def test_dicom_without_a_window_is_stretched(tmp_path):
     narrow = chest().astype(np.uint16) + 3000
-    pixels, *_ = user_images.read_radiograph(save_dicom(tmp_path / "a.dcm", narrow), 90)
+    (pixels,), *_ = user_images.read_radiograph(save_dicom(tmp_path / "a.dcm", narrow), [90])
     assert pixels.min() < 10 and pixels.max() > 245
 
 
@@ -423,7 +534,7 @@ def test_dicom_without_a_window_is_stretched(tmp_path):
 )
 def test_warnings_of_dicom(tmp_path, elements, warning):
     path = save_dicom(tmp_path / "a.dcm", wide(chest()), **FULL, **elements)
-    assert user_images.read_radiograph(path, SIZE)[1] == ([warning] if warning else [])
+    assert user_images.read_radiograph(path, [SIZE])[1] == ([warning] if warning else [])
 
 
 @pytest.mark.parametrize(
@@ -438,7 +549,7 @@ def test_warnings_of_dicom(tmp_path, elements, warning):
 def test_unreadable_dicom(tmp_path, change, message):
     path = save_dicom(tmp_path / "a.dcm", chest(), **change)
     with pytest.raises(InputError, match=message):
-        user_images.read_radiograph(path, SIZE)
+        user_images.read_radiograph(path, [SIZE])
 
 
 def test_a_picture_named_dicom(tmp_path):
@@ -446,7 +557,7 @@ def test_a_picture_named_dicom(tmp_path):
     path = tmp_path / "a.dcm"
     save(tmp_path / "a.png").rename(path)
     with pytest.raises(InputError, match="no DICOM image"):
-        user_images.read_radiograph(path, SIZE)
+        user_images.read_radiograph(path, [SIZE])
 
 
 def test_no_patient_data_gets_out(net, tmp_path):

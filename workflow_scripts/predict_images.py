@@ -12,6 +12,13 @@ predictions.csv, predictions.json: a row per image: the sigmoid of each output, 
     read, and its heatmap;
 heatmaps/NAME.png: with PyTorch, the relevance of the decision, by --method.
 
+With --nets in place of --net, several nets with the same outputs: predictions.csv has, per output,
+their mean_ and spread_ (the largest minus the smallest; of calibrated sigmoids, or of plain ones
+for nets without a fitted calibration), and agreement: the share of nets whose own decision is the
+output with the largest mean. That is the decision where the agreement is at least --min-agreement,
+else the decision is the words "no decision". net_predictions.csv has each net's own numbers. There
+are no heatmaps: each would be one net's.
+
 Warnings: a lateral or unknown view (DICOM alone says which), inverted-looking, tiny, of another
 shape, coloured or constant, the same file as an image of --split, the same picture as one of
 --training, edited or not; and where the depth or the range of grey is a guess, because no tag says
@@ -24,7 +31,8 @@ import math
 import os
 import re
 import sys
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from itertools import count, islice
 from pathlib import Path
 
@@ -40,46 +48,39 @@ from cxr.lrp.methods import METHODS, SHOWN
 from scipy.special import expit
 
 NOTE = "Research only, not a medical device."
+NO_DECISION = "no decision"
 BATCH = 16  # images
+# With three classes, five nets that vote at random have a majority (0.6) for 63 % of images, four
+# of five (0.8) for 14 %.
+MIN_AGREEMENT = 0.8
 CANDIDATES, SAME = 10, 0.87  # of covid19.duplicates in config.yaml
 BACKENDS = {"torch": "model.safetensors", "onnxruntime": "model.onnx"}
 
 
 def predict_images(
     images, net, out, backend=None, split=None, heatmaps=True, method=SHOWN, training=None,
-    correlation=SAME,
+    correlation=SAME, nets=None, min_agreement=MIN_AGREEMENT,
 ):  # fmt: skip
-    record, temperature = read_record(net), read_temperature(net)
-    model = open_net(net, record, backend)
+    if nets:
+        predictor = Ensemble(nets, backend, min_agreement)
+        if heatmaps:
+            print("no heatmaps of several nets: make each net's with --net", file=sys.stderr)
+    else:
+        predictor = OneNet(net, backend, out, method if heatmaps else None)
     known = read_split(split) if split else {}
     copies_of = training_images(*training, correlation) if training else None
-    if heatmaps and model.backend != "torch":
-        print("no heatmaps: they need PyTorch and model.safetensors", file=sys.stderr)
-        heatmaps = False
-    paths, skipped = find_images(images, out.resolve())
-    for reason, number in skipped.items():
-        print(f"{number} files in folders skipped: {reason}", file=sys.stderr)
-    if not paths:
-        raise InputError(f"no image in {', '.join(map(str, images))}")
-    head = {
-        "note": NOTE, "architecture": record["architecture"], "outputs": record["outputs"],
-        "sha256": record["sha256"][BACKENDS[model.backend]], "backend": model.backend,
-        "temperature": temperature,
-    }  # fmt: skip
-    n_predicted, first_error, names = 0, None, set()
-    with tables(out, head) as write:
+    paths = list_images(images, out)
+    n_predicted, first_error = 0, None
+    with tables(out, predictor) as write:
         for batch in in_batches(progress(paths, "images"), BATCH):
-            rows, pixels = read_batch(batch, record["image_size"], known)
+            rows, pixels = read_batch(batch, predictor.sizes, known)
             readable = [row for row in rows if row["error"] is None]
             if readable and copies_of:
-                for row, found in zip(readable, copies_of(pixels), strict=True):
-                    row["warnings"] += found
+                found = copies_of(pixels[predictor.sizes[0]])
+                for row, copies in zip(readable, found, strict=True):
+                    row["warnings"] += copies
             if readable:
-                add_predictions(readable, model.logits(pixels), record["outputs"], temperature)
-            if readable and heatmaps:
-                heatmaps = draw_heatmaps(
-                    readable, pixels, model, method, record["outputs"], out, names
-                )
+                predictor.add_predictions(readable, pixels)
             for row in rows:
                 write(row)
                 if row["error"]:
@@ -93,7 +94,152 @@ def predict_images(
     print(f"{n_predicted} images predicted: {out / 'predictions.csv'}")
 
 
-# The net
+# The nets
+
+
+class OneNet:
+    """Predictions of one net, with heatmaps by a method, if any, below the folder out."""
+
+    keys = ("file", "sigmoids", "calibrated", "decision", "warnings", "error", "heatmap")
+
+    def __init__(self, folder, backend, out, method):
+        self.net, self.out, self.method, self.names = Net(folder, backend), out, method, set()
+        self.sizes, outputs = [self.net.size], self.net.outputs
+        self.head = {"note": NOTE} | self.net.head
+        self.columns = {
+            "predictions.csv": [
+                "file", *outputs, *prefixed("calibrated", outputs),
+                "decision", "warnings", "error", "heatmap",
+            ],
+        }  # fmt: skip
+        if method and self.net.model.backend != "torch":
+            print("no heatmaps: they need PyTorch and model.safetensors", file=sys.stderr)
+            self.method = None
+
+    def add_predictions(self, rows, pixels):
+        for row, found in zip(rows, self.net.predict(pixels), strict=True):
+            row |= found
+        if self.method and not draw_heatmaps(
+            rows, pixels[self.net.size], self.net, self.method, self.out, self.names
+        ):
+            self.method = None
+
+    def lines(self, row):
+        return {"predictions.csv": [row | flat(row)]}
+
+
+class Ensemble:
+    """Mean and spread of nets with the same outputs, and a decision where they agree.
+
+    The spread is the range, which needs no assumption that the nets are a sample of like ones:
+    those of this study are trained in different ways.
+    """
+
+    keys = ("file", "mean", "spread", "agreement", "decision", "nets", "warnings", "error")
+
+    def __init__(self, folders, backend, min_agreement):
+        if len(folders) < 2:
+            raise InputError(f"--nets has one net, {folders[0]}; give two or more, or use --net")
+        if not 0 < min_agreement <= 1:
+            raise InputError(f"--min-agreement is {min_agreement}, expected above 0, at most 1")
+        self.nets, self.min_agreement = [Net(folder, backend) for folder in folders], min_agreement
+        check_ensemble(self.nets)
+        self.sizes = list(dict.fromkeys(net.size for net in self.nets))
+        self.outputs = outputs = self.nets[0].outputs
+        self.head = {
+            "note": NOTE, "outputs": outputs, "min_agreement": min_agreement,
+            "nets": [{"net": net.name} | net.head for net in self.nets],
+        }  # fmt: skip
+        self.columns = {
+            "predictions.csv": [
+                "file", *prefixed("mean", outputs), *prefixed("spread", outputs),
+                "agreement", "decision", "warnings", "error",
+            ],
+            "net_predictions.csv": [
+                "file", "net", *outputs, *prefixed("calibrated", outputs), "decision",
+            ],
+        }  # fmt: skip
+        if plain := [net.name for net in self.nets if net.temperature is None]:
+            print(f"not calibrated, plain sigmoids taken: {', '.join(plain)}", file=sys.stderr)
+
+    def add_predictions(self, rows, pixels):
+        by_net = [net.predict(pixels) for net in self.nets]
+        for row, found in zip(rows, zip(*by_net, strict=True), strict=True):
+            row |= combine(found, self.outputs, self.min_agreement)
+            row["nets"] = dict(zip((net.name for net in self.nets), found, strict=True))
+
+    def lines(self, row):
+        return {
+            "predictions.csv": [row | flat(row)],
+            "net_predictions.csv": [
+                {"file": row["file"], "net": name, "decision": found["decision"]} | flat(found)
+                for name, found in (row.get("nets") or {}).items()
+            ],
+        }
+
+
+def check_ensemble(nets):
+    """Raise InputError unless nets have the same outputs, and none is there twice."""
+    owners = {}
+    for net in nets:
+        if net.outputs != nets[0].outputs:
+            raise InputError(
+                f"{net.name}: its outputs are {', '.join(net.outputs)}, those of {nets[0].name} "
+                f"{', '.join(nets[0].outputs)}; --nets takes nets with the same outputs"
+            )
+        for other in [owners[digest] for digest in net.digests if digest in owners]:
+            raise InputError(f"--nets has one net twice: {other} and {net.name} have equal weights")
+        owners |= dict.fromkeys(net.digests, net.name)
+
+
+def combine(found, outputs, min_agreement):
+    """Mean, spread (range), agreement and decision of an image's predictions by several nets."""
+    values = np.array([list((net["calibrated"] or net["sigmoids"]).values()) for net in found])
+    means = values.mean(axis=0)
+    largest = outputs[means.argmax()]
+    agreement = np.mean([net["decision"] == largest for net in found]).item()
+    return {
+        "mean": dict(zip(outputs, means.tolist(), strict=True)),
+        "spread": dict(zip(outputs, np.ptp(values, axis=0).tolist(), strict=True)),
+        "agreement": agreement,
+        "decision": largest if agreement >= min_agreement else NO_DECISION,
+    }
+
+
+class Net:
+    """A net as publish_net writes it, opened."""
+
+    def __init__(self, folder, backend):
+        record = read_record(folder)
+        self.name, self.outputs, self.size = str(folder), record["outputs"], record["image_size"]
+        self.temperature, self.digests = read_temperature(folder), record["sha256"].values()
+        self.model = open_net(folder, record, backend)
+        self.head = {
+            "architecture": record["architecture"],
+            "outputs": self.outputs,
+            "sha256": record["sha256"][BACKENDS[self.model.backend]],
+            "backend": self.model.backend,
+            "temperature": self.temperature,
+        }
+
+    def predict(self, pixels):
+        """Sigmoids, calibrated ones and the decision for each image.
+
+        pixels: {image size: uint8 (n, size, size)}.
+        """
+        found = []
+        for logits in self.model.logits(pixels[self.size]).astype(np.float64):
+            calibrated = (
+                by_output(self.outputs, logits / self.temperature) if self.temperature else None
+            )
+            found.append(
+                {
+                    "sigmoids": by_output(self.outputs, logits),
+                    "calibrated": calibrated,
+                    "decision": self.outputs[logits.argmax()],
+                }
+            )
+        return found
 
 
 def read_record(folder):
@@ -103,7 +249,7 @@ def read_record(folder):
     try:
         record = read_json(path, expected, "model.json of publish_net")
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{path}: no such file; --net takes a folder as results/netC") from error
+        raise InputError(f"{path}: no such file; a net is a folder as results/netC") from error
     if wrong := [key for key, kind in expected.items() if not isinstance(record[key], kind)]:
         raise InputError(f"{path}: {wrong[0]} is {record[wrong[0]]!r}; not written by publish_net")
     return record
@@ -172,15 +318,21 @@ def open_net(folder, record, backend):
     raise InputError(f"the net can't be run: {'; '.join(missing)}")
 
 
+@cache
+def selected_device():
+    from cxr.nets.devices import select_device
+
+    return select_device()
+
+
 class TorchNet:
     backend = "torch"
 
     def __init__(self, path):
         import torch
-        from cxr.nets.devices import select_device
         from cxr.nets.torch_nets import load_net
 
-        self.device = select_device()
+        self.device = selected_device()
         self.net, _ = load_net(path)
         self.net.to(self.device, memory_format=torch.channels_last)
 
@@ -225,45 +377,50 @@ def in_batches(items, size):
         yield batch
 
 
-def read_batch(paths, size, known):
-    """Rows without predictions, and the pixels of those without an error, uint8 (n, size, size)."""
+def list_images(given, out):
+    """Paths of the images that are given or in given folders; says what was skipped."""
+    paths, skipped = find_images(given, out.resolve())
+    for reason, number in skipped.items():
+        print(f"{number} files in folders skipped: {reason}", file=sys.stderr)
+    if not paths:
+        raise InputError(f"no image in {', '.join(map(str, given))}")
+    return paths
+
+
+def read_batch(paths, sizes, known):
+    """Rows without predictions, and pixels of those without an error.
+
+    Pixels are {size: uint8 (n, size, size)} for each of sizes; empty if no image can be read.
+    """
     rows, pixels = [], []
     for path in paths:
-        row = dict.fromkeys(("file", "sigmoids", "calibrated", "decision", "warnings", "error"))
-        row |= {"file": str(path), "warnings": [], "heatmap": None}
+        row = {"file": str(path), "warnings": [], "error": None}
         try:
-            square, row["warnings"], sha256 = read_radiograph(path, size)
-            pixels.append(square)
+            squares, row["warnings"], sha256 = read_radiograph(path, sizes)
+            pixels.append(squares)
             if sha256 in known:
                 row["warnings"].append(f"the same file as a {known[sha256]} image of the run")
         except Exception as error:  # nothing about one image may cost the others their rows
             row["error"] = reason_of(error)
         rows.append(row)
-    return rows, np.stack(pixels) if pixels else None
-
-
-def add_predictions(rows, logits, outputs, temperature):
-    """Add sigmoids, calibrated ones and decisions of logits (n, outputs) to n rows."""
-    for row, values in zip(rows, logits.astype(np.float64), strict=True):
-        row["sigmoids"] = by_output(outputs, values)
-        row["calibrated"] = by_output(outputs, values / temperature) if temperature else None
-        row["decision"] = outputs[values.argmax()]
+    by_size = zip(*pixels, strict=True)
+    return rows, dict(zip(sizes, map(np.stack, by_size), strict=bool(pixels)))
 
 
 def by_output(outputs, logits):
     return dict(zip(outputs, expit(logits).tolist(), strict=True))
 
 
-def draw_heatmaps(rows, pixels, model, method, outputs, out, names):
+def draw_heatmaps(rows, pixels, net, method, out, names):
     """Draw the relevance of each row's decision; False if there is none for such a net.
 
     names: of heatmaps so far, to which the new ones are added.
     """
     from cxr.lrp.heatmaps import save_heatmap
 
-    decisions = np.array([outputs.index(row["decision"]) for row in rows])
+    decisions = np.array([net.outputs.index(row["decision"]) for row in rows])
     try:
-        maps = model.relevance(pixels, decisions, method)
+        maps = net.model.relevance(pixels, decisions, method)
     except InputError as error:
         print(f"no heatmaps: {error}", file=sys.stderr)
         return False
@@ -287,40 +444,57 @@ def new_name(path, names):
 
 
 @contextmanager
-def tables(out, head):
-    """A function that writes a row to predictions.csv and predictions.json, which appear whole."""
-    outputs = head["outputs"]
-    columns = [
-        "file", *outputs, *(f"calibrated_{name}" for name in outputs),
-        "decision", "warnings", "error", "heatmap",
-    ]  # fmt: skip
-    with (
-        atomic_write(out / "predictions.csv") as table,
-        atomic_write(out / "predictions.json") as record,
-        open(table, "w", newline="", encoding="utf-8", errors="backslashreplace") as csv_file,
-        open(record, "w") as json_file,
-    ):
-        lines = csv.DictWriter(csv_file, columns, extrasaction="ignore", lineterminator="\n")
-        lines.writeheader()
-        json_file.write(json.dumps(head, indent=2).removesuffix("\n}") + ',\n  "images": [')
+def tables(out, predictor):
+    """A function that writes a row to the CSV files and predictions.json, which appear whole."""
+    with ExitStack() as files:
+        writers = {}
+        for name, columns in predictor.columns.items():
+            path = files.enter_context(atomic_write(out / name))
+            file = open(path, "w", newline="", encoding="utf-8", errors="backslashreplace")
+            writers[name] = csv.DictWriter(
+                files.enter_context(file), columns, extrasaction="ignore", lineterminator="\n"
+            )
+            writers[name].writeheader()
+        record = files.enter_context(atomic_write(out / "predictions.json"))
+        json_file = files.enter_context(open(record, "w"))
+        head = json.dumps(predictor.head, indent=2).removesuffix("\n}")
+        json_file.write(head + ',\n  "images": [')
         separator = "\n"
 
         def write(row):
             nonlocal separator
-            calibrated = {f"calibrated_{name}": v for name, v in (row["calibrated"] or {}).items()}
-            flat = row | (row["sigmoids"] or {}) | calibrated
-            lines.writerow(flat | {"warnings": "; ".join(row["warnings"])})
-            json_file.write(f"{separator}    {json.dumps(row)}")
+            for name, lines in predictor.lines(row).items():
+                writers[name].writerows(
+                    line | {"warnings": "; ".join(row["warnings"])} for line in lines
+                )
+            record = {key: row.get(key) for key in predictor.keys}
+            json_file.write(f"{separator}    {json.dumps(record)}")
             separator = ",\n"
 
         yield write
         json_file.write("\n  ]\n}\n")
 
 
+def prefixed(prefix, outputs):
+    return [f"{prefix}_{name}" for name in outputs]
+
+
+def flat(row):
+    """Columns of values by output: sigmoids under the output's name, others with a prefix."""
+    columns = dict(row.get("sigmoids") or {})
+    for prefix in ("calibrated", "mean", "spread"):
+        columns |= {f"{prefix}_{name}": value for name, value in (row.get(prefix) or {}).items()}
+    return columns
+
+
 if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    arguments.add_argument("--net", type=Path, required=True, help="folder, as results/netC")
+    chosen_nets = arguments.add_mutually_exclusive_group(required=True)
+    chosen_nets.add_argument("--net", type=Path, help="folder, as results/netC")
+    chosen_nets.add_argument(
+        "--nets", type=Path, nargs="+", metavar="NET", help="folders, as results/net?: their mean"
+    )
     arguments.add_argument("--out", type=Path, required=True, help="folder to write to")
     arguments.add_argument("--backend", choices=list(BACKENDS), help="default: the first there is")
     arguments.add_argument("--split", type=Path, help="the run's data/covid19/split.csv")
@@ -334,6 +508,14 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--correlation", type=float, default=SAME, help=f"of a copy, at least; default: {SAME}"
     )
+    arguments.add_argument(
+        "--min-agreement", type=float, default=MIN_AGREEMENT, metavar="SHARE",
+        help="of nets, above 0, that must vote for the output with the largest mean; where fewer "
+        f"do, the decision is '{NO_DECISION}'. Default: {MIN_AGREEMENT}, four of five nets, all of "
+        "four or fewer, because five nets that vote at random among three classes still give a "
+        "majority of three for 63%% of images, but four for 14%%. It was not chosen on data, and "
+        "nets that agree can all be wrong",
+    )  # fmt: skip
     arguments.add_argument("--no-heatmaps", dest="heatmaps", action="store_false")
     with user_errors():
         chosen = vars(arguments.parse_args())

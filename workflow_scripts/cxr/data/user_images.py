@@ -49,16 +49,18 @@ def is_image(path):
         return False
 
 
-def read_radiograph(path, size):
-    """Read a picture or a DICOM file for a net that takes size x size pixels.
+def read_radiograph(path, sizes):
+    """Read a picture or a DICOM file for nets that take size x size pixels, for each of sizes.
 
-    Returns uint8 (size, size), warnings (strings), and the file's sha256. Raises InputError or
-    OSError if it can't be read.
+    Returns a list of uint8 (size, size), warnings (strings), and the file's sha256. Raises
+    InputError or OSError if it can't be read.
     """
     content = read_bytes(path)
     grey, found = read_content(content, path.suffix.lower() in DICOM)
-    pixels = to_square(grey, size)
-    return pixels, found + quality_warnings(grey, pixels), hashlib.sha256(content).hexdigest()
+    squares = [to_square(grey, size) for size in sizes]
+    for pixels in squares:
+        found += [text for text in quality_warnings(grey, pixels) if text not in found]
+    return squares, found, hashlib.sha256(content).hexdigest()
 
 
 def read_content(content, named_dicom):
