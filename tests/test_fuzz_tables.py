@@ -16,7 +16,8 @@ from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import open_images, read_relevance
 from cxr.evaluation.metrics import confusion, final_predictions, read_predictions
 from cxr.nets import chexnet, torch_nets
-from predict_images import read_record, read_split, read_temperature
+from cxr.nets.published import read_record, read_temperature
+from predict_images import read_split
 from prepare_covid19 import read_boxes
 from split_covid19 import split_covid19
 from split_patients import split_patients

@@ -27,34 +27,26 @@ it.
 
 import csv
 import json
-import math
-import os
 import re
 import sys
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
-from cxr.checksums import sha256_of
 from cxr.cli import InputError, parser, progress, user_errors
-from cxr.contents import read_json, read_records
-from cxr.data.images import normalise
+from cxr.contents import read_records
 from cxr.data.pixels import reason_of
 from cxr.data.user_images import find_images, read_radiograph
 from cxr.files import atomic_write
 from cxr.lrp.methods import METHODS, SHOWN
-from scipy.special import expit
+from cxr.nets.published import BACKENDS, Net
 
 NOTE = "Research only, not a medical device."
 NO_DECISION = "no decision"
 BATCH = 16  # images
-# With three classes, five nets that vote at random have a majority (0.6) for 63 % of images, four
-# of five (0.8) for 14 %.
-MIN_AGREEMENT = 0.8
+MIN_AGREEMENT = 0.8  # see --help for the reason
 CANDIDATES, SAME = 10, 0.87  # of covid19.duplicates in config.yaml
-BACKENDS = {"torch": "model.safetensors", "onnxruntime": "model.onnx"}
 
 
 def predict_images(
@@ -206,71 +198,6 @@ def combine(found, outputs, min_agreement):
     }
 
 
-class Net:
-    """A net as publish_net writes it, opened."""
-
-    def __init__(self, folder, backend):
-        record = read_record(folder)
-        self.name, self.outputs, self.size = str(folder), record["outputs"], record["image_size"]
-        self.temperature, self.digests = read_temperature(folder), record["sha256"].values()
-        self.model = open_net(folder, record, backend)
-        self.head = {
-            "architecture": record["architecture"],
-            "outputs": self.outputs,
-            "sha256": record["sha256"][BACKENDS[self.model.backend]],
-            "backend": self.model.backend,
-            "temperature": self.temperature,
-        }
-
-    def predict(self, pixels):
-        """Sigmoids, calibrated ones and the decision for each image.
-
-        pixels: {image size: uint8 (n, size, size)}.
-        """
-        found = []
-        for logits in self.model.logits(pixels[self.size]).astype(np.float64):
-            calibrated = (
-                by_output(self.outputs, logits / self.temperature) if self.temperature else None
-            )
-            found.append(
-                {
-                    "sigmoids": by_output(self.outputs, logits),
-                    "calibrated": calibrated,
-                    "decision": self.outputs[logits.argmax()],
-                }
-            )
-        return found
-
-
-def read_record(folder):
-    """model.json of publish_net, as a mapping."""
-    path = folder / "model.json"
-    expected = {"architecture": str, "outputs": list, "image_size": int, "sha256": dict}
-    try:
-        record = read_json(path, expected, "model.json of publish_net")
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(f"{path}: no such file; a net is a folder as results/netC") from error
-    if wrong := [key for key, kind in expected.items() if not isinstance(record[key], kind)]:
-        raise InputError(f"{path}: {wrong[0]} is {record[wrong[0]]!r}; not written by publish_net")
-    return record
-
-
-def read_temperature(folder):
-    """The temperature of calibration.csv; None where there is no such file, or none was fitted."""
-    path = folder / "calibration.csv"
-    if not path.exists():
-        return None
-    rows = read_records(path, ["calibration", "fitted", "temperature"])
-    try:
-        after = {row["calibration"]: row for row in rows}["after"]
-        temperature = float(after["temperature"])
-    except (KeyError, ValueError) as error:
-        raise InputError(f"{path}: not written by calibrate") from error
-    if not 0 < temperature < math.inf:
-        raise InputError(f"{path}: the temperature is {temperature}, expected a positive number")
-    return temperature if after["fitted"] == "True" else None
-
-
 def read_split(path):
     """{sha256 of a file: its split} of split.csv; a training image's wins over others."""
     rows = read_records(path, ["sha256", "split"])
@@ -299,72 +226,6 @@ def training_images(array, table, least):
         return found
 
     return warnings_of
-
-
-def open_net(folder, record, backend):
-    """The net, by the backend that is asked for or else the first that there is."""
-    missing = []
-    for name in [backend] if backend else BACKENDS:
-        path = folder / BACKENDS[name]
-        if not path.exists():
-            missing.append(f"{name}: no file {path}")
-            continue
-        if (found := sha256_of(path)) != record["sha256"].get(path.name):
-            raise InputError(f"{path}: its sha256 {found} is not that in model.json")
-        try:
-            return TorchNet(path) if name == "torch" else OnnxNet(path)
-        except ImportError as error:
-            missing.append(f"{name}: {error}")
-    raise InputError(f"the net can't be run: {'; '.join(missing)}")
-
-
-@cache
-def selected_device():
-    from cxr.nets.devices import select_device
-
-    return select_device()
-
-
-class TorchNet:
-    backend = "torch"
-
-    def __init__(self, path):
-        import torch
-        from cxr.nets.torch_nets import load_net
-
-        self.device = selected_device()
-        self.net, _ = load_net(path)
-        self.net.to(self.device, memory_format=torch.channels_last)
-
-    def logits(self, pixels):
-        """Logits, float32 (n, outputs), of uint8 (n, size, size)."""
-        import torch
-        from cxr.nets.inputs import network_input, to_device
-
-        with torch.no_grad():
-            return self.net(network_input(to_device(pixels, self.device))).cpu().numpy()
-
-    def relevance(self, pixels, outputs, method):
-        """Relevance (n, size, size) of one output, int (n,), for uint8 (n, size, size)."""
-        return METHODS[method].maps(self.net, pixels, outputs, self.device, 0)
-
-
-class OnnxNet:
-    backend = "onnxruntime"
-
-    def __init__(self, path):
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = len(os.sched_getaffinity(0))
-        self.session = onnxruntime.InferenceSession(
-            path, options, providers=["CPUExecutionProvider"]
-        )
-
-    def logits(self, pixels):
-        """Logits, float32 (n, outputs), of uint8 (n, size, size)."""
-        inputs = np.ascontiguousarray(normalise(pixels).transpose(0, 3, 1, 2))
-        return self.session.run(["logits"], {"pixels_normalised": inputs})[0]
 
 
 # The images
@@ -405,10 +266,6 @@ def read_batch(paths, sizes, known):
         rows.append(row)
     by_size = zip(*pixels, strict=True)
     return rows, dict(zip(sizes, map(np.stack, by_size), strict=bool(pixels)))
-
-
-def by_output(outputs, logits):
-    return dict(zip(outputs, expit(logits).tolist(), strict=True))
 
 
 def draw_heatmaps(rows, pixels, net, method, out, names):
@@ -510,11 +367,11 @@ if __name__ == "__main__":
     )
     arguments.add_argument(
         "--min-agreement", type=float, default=MIN_AGREEMENT, metavar="SHARE",
-        help="of nets, above 0, that must vote for the output with the largest mean; where fewer "
-        f"do, the decision is '{NO_DECISION}'. Default: {MIN_AGREEMENT}, four of five nets, all of "
-        "four or fewer, because five nets that vote at random among three classes still give a "
-        "majority of three for 63%% of images, but four for 14%%. It was not chosen on data, and "
-        "nets that agree can all be wrong",
+        help="with --nets: share of them, above 0, that must vote for the output with the largest "
+        f"mean; where fewer do, the decision is '{NO_DECISION}'. Default: {MIN_AGREEMENT}, four "
+        "of five nets, all of four or fewer, because five nets that vote at random among three "
+        "classes still give a majority of three for 63%% of images, but four for 14%%. It was not "
+        "chosen on data, and nets that agree can all be wrong",
     )  # fmt: skip
     arguments.add_argument("--no-heatmaps", dest="heatmaps", action="store_false")
     with user_errors():
