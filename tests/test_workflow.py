@@ -445,7 +445,7 @@ def test_heatmaps_are_checked_by_a_second_implementation(study):
     assert len(rows) == 2 * 4
     assert min(float(row["rank_correlation"]) for row in rows) >= 0.995
     assert len(read(study / "results/netC/heatmaps/test_set.csv")) == 3 * 12
-    assert len(read(study / "results/netC/heatmaps/randomised.csv")) == 3 * 2 * 2
+    assert len(read(study / "results/netC/heatmaps/randomised.csv")) == 3 * 3 * 2
 
 
 def test_heatmaps_are_compared_with_boxes_and_masks(study):
