@@ -3,8 +3,8 @@
 A cell holds what was measured and, where a limit is given below, whether that is enough:
 
 conserves: median of |sum - logit| / |logit| over test images, at most 10 %;
-learnt: median of the absolute rank correlation with maps of a net whose layers were all drawn
-  anew, at most 0.5: a map that hardly changes shows what any net would show;
+learnt: median of the absolute rank correlation with maps of a net whose layers were all
+  re-initialised at random, at most 0.5: a map that hardly changes shows what any net would show;
 localises: rank accuracy over all findings, or classes, whose interval lies above the centred
   Gaussian's mean;
 faithful: symmetric relevance gain whose interval lies above the mean of each baseline, by both
@@ -44,8 +44,8 @@ def compare_methods(
     table["conservation_error"] = errors.conservation_error.median()
     table["conserves"] = answer(table.conservation_error, MAX_CONSERVATION_ERROR)
     drawn = read_table(randomised, ["method", "drawn_anew", "rank_correlation"])
-    anew = drawn[drawn.drawn_anew == "all"].groupby("method").rank_correlation
-    table["correlation_with_random"] = anew.agg(lambda found: found.abs().median())
+    of_all = drawn[drawn.drawn_anew == "all"].groupby("method").rank_correlation
+    table["correlation_with_random"] = of_all.agg(lambda found: found.abs().median())
     table["depends_on_learnt"] = answer(table.correlation_with_random, MAX_CORRELATION)
     measured = {}
     for name, path in localisation.items():
