@@ -32,8 +32,6 @@ rule prepare_masks:
         images="results/data/covid19/test_edited.npy",
         table="results/data/covid19/test_edited.csv",
         manifest="results/data/covid19/manifest.csv",
-        split="results/data/covid19/split.csv",
-        duplicates="results/data/covid19/duplicates.csv",
         env=environment("torch"),
     output:
         images="results/data/covid19/masked.npz",
@@ -48,7 +46,7 @@ rule prepare_masks:
         "Putting COVID-19 test images beside their masks"
     shell:
         "{params.run} --masks {input.masks:q} --images {input.images} {input.table}"
-        " --manifest {input.manifest} --split {input.split} --duplicates {input.duplicates}"
+        " --manifest {input.manifest}"
         " --out {output.images} {output.table} &> {log}"
 
 

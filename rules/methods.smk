@@ -18,8 +18,6 @@ rule measure_faithfulness:
         images_table="results/data/covid19/test_edited.csv",
         relevance="results/{net}/heatmaps/test_set.npz",
         table="results/{net}/heatmaps/test_set.csv",
-        split="results/data/covid19/split.csv",
-        duplicates="results/data/covid19/duplicates.csv",
         env=environment("torch"),
     output:
         table=report(
@@ -51,9 +49,8 @@ rule measure_faithfulness:
         "Measuring how faithful the heatmaps are ({wildcards.net})"
     shell:
         "{params.run} --net {input.net} --images {input.images} {input.images_table}"
-        " --relevance {input.relevance} --table {input.table} --split {input.split}"
-        " --duplicates {input.duplicates} {params.options} --out {output.table}"
-        " --curves {output.curves} --figure {output.figure} &> {log}"
+        " --relevance {input.relevance} --table {input.table} {params.options}"
+        " --out {output.table} --curves {output.curves} --figure {output.figure} &> {log}"
 
 
 rule compare_methods:

@@ -141,16 +141,12 @@ def test_fills(pixels):
 def given(tmp_path, pixels, maps):
     """Arguments of the step, up to its settings: a net, images, maps, tables."""
     images = [f"{n}.png" for n in range(6)]
-    table = pd.DataFrame({"image": images, "class": CLASSES * 2})
+    table = pd.DataFrame({"image": images, "class": CLASSES * 2, "group": [0, 0, 1, 2, 3, 4]})
     save_images(tmp_path / "test.npy", np.concatenate([pixels, 255 - pixels]), table)
     np.savez(tmp_path / "maps.npz", grad_cam=np.concatenate([maps, maps]))
     explained = table.assign(method="grad_cam")
     explained.to_csv(tmp_path / "maps.csv", index=False)
-    table.assign(patient_id=["a", "a", "b", "c", "d", "e"], split="test").to_csv(
-        tmp_path / "split.csv", index=False
-    )
-    pd.DataFrame({"image": [], "duplicate": []}).to_csv(tmp_path / "pairs.csv", index=False)
-    files = ("test.npy", "maps.npz", "maps.csv", "split.csv", "pairs.csv")
+    files = ("test.npy", "maps.npz", "maps.csv")
     return [save_start(tmp_path, "resnet18"), *(tmp_path / name for name in files)]
 
 

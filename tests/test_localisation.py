@@ -265,18 +265,13 @@ def masked(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if number != 1:
             Image.fromarray(picture // 255).save(path)  # 0 and 1, as some programs write masks
-    table = pd.DataFrame({"image": names, "class": "covid19"})
+    table = pd.DataFrame({"image": names, "class": "covid19", "group": [7, 8, 7]})
     save_images(tmp_path / "test.npy", np.stack(pixels), table)
     table.assign(width=96, height=96).to_csv(tmp_path / "manifest.csv", index=False)
-    split = table.assign(split="test", reason="", patient_id=["p1", "p2", "p2"], sha256="0")
-    split.to_csv(tmp_path / "split.csv", index=False)
-    (tmp_path / "duplicates.csv").write_text(f"image,duplicate\n{names[0]},{names[2]}\n")
     return {
         "images": ImageSet.of(tmp_path / "test.npy"),
         "masks": tmp_path / "masks",
         "manifest": tmp_path / "manifest.csv",
-        "split": tmp_path / "split.csv",
-        "duplicates": tmp_path / "duplicates.csv",
         "out": ImageSet(tmp_path / "masked.npz", tmp_path / "masked.csv"),
     }
 
@@ -286,7 +281,7 @@ def test_masks_are_resized_as_their_images(masked, capsys):
     pixels, masks, table = read_masked(masked["out"])
     assert table.image.tolist() == [f"COVID-19/COVID-19 ({number}).png" for number in (1, 3)]
     assert (masks == (pixels >= 128)).all() and masks.any()
-    assert table.group.nunique() == 1, "linked by a patient and a duplicate"
+    assert table.group.tolist() == ["7", "7"], "as the images' table has it"
     assert "masks of 2 of 3 test images" in capsys.readouterr().err
 
 

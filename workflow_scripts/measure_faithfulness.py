@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.image_sets import add_image_set, open_images, read_relevance
-from cxr.data.splits import groups_of
 from cxr.evaluation.faithfulness import (
     FILLS,
     ORDERS,
@@ -27,7 +26,7 @@ from cxr.evaluation.faithfulness import (
     patch_ranks,
     removal_curves,
 )
-from cxr.evaluation.metrics import bootstrap_weights, interval
+from cxr.evaluation.metrics import bootstrap_weights, image_groups, interval
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.lrp.methods import BASELINES, heatmaps, title_of
@@ -40,14 +39,13 @@ FILLED = {"mean": "filled with the mean grey", "blurred": "blurred"}
 
 
 def measure_faithfulness(
-    net, images, relevance, table, split, duplicates, patches, steps, per_class, seed,
-    out, curves, figure,
+    net, images, relevance, table, patches, steps, per_class, seed, out, curves, figure,
 ):  # fmt: skip
     device = select_device()
     net, description = load_net(net)
     pixels, rows = open_images(images)
     maps, decided = read_maps(relevance, table, rows.image)
-    rows["group"] = rows.image.map(groups_of(split, duplicates))
+    rows["group"] = image_groups(rows)
     chosen = rows if per_class is None else rows.groupby("class", sort=False).head(per_class)
     pixels, outputs = (
         np.array(pixels[chosen.index]),
@@ -135,8 +133,6 @@ if __name__ == "__main__":
     add_image_set(arguments, "--images", "test images, words covered")
     arguments.add_argument("--relevance", type=Path, required=True, help="test_set.npz")
     arguments.add_argument("--table", type=Path, required=True, help="test_set.csv")
-    arguments.add_argument("--split", type=Path, required=True, help="split.csv of the images")
-    arguments.add_argument("--duplicates", type=Path, required=True, help="CSV of find_duplicates")
     arguments.add_argument(
         "--patches", type=int, required=True, help="patches across an image, and down"
     )

@@ -16,11 +16,11 @@ from cxr.data.decoding import read_grey
 from cxr.data.image_sets import add_image_set, open_images
 from cxr.data.images import to_square
 from cxr.data.masks import save_masked
-from cxr.data.splits import groups_of
+from cxr.evaluation.metrics import image_groups
 from PIL import Image
 
 
-def prepare_masks(images, masks, manifest, split, duplicates, out):
+def prepare_masks(images, masks, manifest, out):
     pixels, table = open_images(images)
     stored = read_image_table(manifest, ["width", "height"], unique=["image"]).set_index("image")
     paths = [(masks / image).with_suffix(".png") for image in table.image]
@@ -36,8 +36,8 @@ def prepare_masks(images, masks, manifest, split, duplicates, out):
         read_mask(paths[place], tuple(stored.loc[table.image[place], ["width", "height"]]), size)
         for place in places
     ]
-    table = table.loc[places, ["image", "class"]].reset_index(drop=True)
-    table["group"] = table.image.map(groups_of(split, duplicates))
+    table["group"] = image_groups(table)
+    table = table.loc[places, ["image", "class", "group"]].reset_index(drop=True)
     save_masked(out, pixels[places], np.array(drawn), table)
 
 
@@ -67,8 +67,6 @@ if __name__ == "__main__":
     add_image_set(arguments, "--images", "test images, words covered")
     arguments.add_argument("--masks", type=Path, required=True, help="folder of masks")
     arguments.add_argument("--manifest", type=Path, required=True, help="sizes of stored images")
-    arguments.add_argument("--split", type=Path, required=True, help="split.csv, for patient_id")
-    arguments.add_argument("--duplicates", type=Path, required=True, help="CSV of find_duplicates")
     add_image_set(arguments, "--out", "to write; the first is an .npz")
     with user_errors():
         prepare_masks(**vars(arguments.parse_args()))

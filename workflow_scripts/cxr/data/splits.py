@@ -6,7 +6,6 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from cxr.cli import InputError
-from cxr.data.covid19 import read_image_table
 
 SPLITS = ("train", "val", "test")
 
@@ -92,10 +91,3 @@ def duplicate_groups(images, pairs):
     ends = number[links.image].to_numpy(), number[links.duplicate].to_numpy()
     graph = coo_array((np.ones(len(links)), ends), shape=(len(images), len(images)))
     return connected_components(graph, directed=False)[1]
-
-
-def groups_of(split, duplicates):
-    """Group number of each image of the database: of one patient, or linked by duplicates."""
-    images = read_image_table(split, columns=["patient_id"], unique=["image"], empty=False)
-    pairs = read_image_table(duplicates, columns=["duplicate"])
-    return pd.Series(duplicate_groups(images, pairs), index=images.image)
