@@ -1,6 +1,8 @@
 """Ways to take the same step: precisions, places of the data, CUDA graphs."""
 
+import os
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +15,7 @@ from cxr.nets import devices
 from cxr.nets.inputs import Pixels
 from cxr.nets.torch_nets import output_layer_name
 from cxr.training import loop
-from cxr.training.sgd_step import GraphedStep, Step, same_bits
+from cxr.training.sgd_step import SGD, GraphedStep, Step, same_bits
 from small_trainings import CLASSES, CPU, command, draw_images, new_net, save_start, train
 from torch import nn
 
@@ -205,3 +207,43 @@ def test_tensorboard_gets_the_history(images, tmp_path):
     subprocess.run([*words, "--tensorboard", tmp_path / "events"], check=True)
     (events,) = (tmp_path / "events" / "netA_phase1").iterdir()
     assert b"val_loss" in events.read_bytes()
+
+
+def test_a_training_does_not_import_the_compiler(tmp_path):
+    """torch._dynamo, torch._inductor and sympy: 2 to 4 s of CPU time in each process."""
+    code = """if True:
+        import sys
+        from cxr.nets.devices import select_device
+        from cxr.nets.torch_nets import create, load_net, save_net
+        from cxr.training.sgd_step import SGD, Step
+        import torch
+
+        device = select_device()
+        save_net(sys.argv[1], create("densenet121", 2), {
+            "architecture": "densenet121", "outputs": ["a", "b"], "image_size": 32})
+        net, _ = load_net(sys.argv[1])
+        step = Step(net.train(), SGD(net.parameters(), lr=0.1), device)
+        step(torch.zeros(2, 3, 32, 32), torch.zeros(2, 2))
+        step.optimizer.load_state_dict(step.optimizer.state_dict())
+        print(sorted({"torch._dynamo", "torch._inductor", "sympy"} & set(sys.modules)))
+    """
+    command = [sys.executable, "-c", code, tmp_path / "net.safetensors"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run(command, text=True, capture_output=True, env=environment)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.splitlines()[-1] == "[]"
+
+
+def test_updates_are_those_of_pytorch_s_sgd():
+    def train_by(optimizer):
+        torch.manual_seed(0)
+        net = nn.Linear(4, 2)
+        updates = optimizer(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
+        for _ in range(3):
+            updates.zero_grad()
+            net(torch.randn(8, 4)).square().mean().backward()
+            updates.step()
+        return [*net.parameters(), *(state["momentum_buffer"] for state in updates.state.values())]
+
+    pairs = zip(train_by(SGD), train_by(torch.optim.SGD), strict=True)
+    assert all(torch.equal(own, other) for own, other in pairs)

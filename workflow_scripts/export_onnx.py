@@ -27,7 +27,7 @@ from cxr.nets.torch_nets import load_net
 
 def export_onnx(net, images, onnx, keras_source, logits, threads):
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     model, description = load_net(net)
     check_convertible(model, description, net)
     pixels, table = open_images(images)

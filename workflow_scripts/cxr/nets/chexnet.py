@@ -10,7 +10,6 @@ import pickletools
 from types import SimpleNamespace
 
 import torch
-from torchvision.models import densenet
 
 from cxr.nets.torch_nets import (
     NetError,
@@ -21,6 +20,7 @@ from cxr.nets.torch_nets import (
     load_strictly,
     rename_dotted,
 )
+from cxr.nets.torchvision_models import models
 
 _LAYERS = {
     "torch.nn.modules.activation": ["ReLU", "Sigmoid"],
@@ -92,7 +92,7 @@ def load_densenet(path):
     content = load_pickled(path, weights_only=False, pickle_module=_RESTRICTED_PICKLE)
     if isinstance(content, dict) and "model" in content:
         content = content["model"]
-    if isinstance(content, densenet.DenseNet):
+    if isinstance(content, models.DenseNet):
         with damage_named(path):
             content = content.state_dict()
     # The classifier may be Sequential(Linear, Sigmoid): its first layer gives the logits.

@@ -47,7 +47,7 @@ def select_device(precision="fp32"):
     GPUs, or variables give some to this process, and PyTorch can't use them, unless
     CUDA_VISIBLE_DEVICES="" asks for the CPU; and where the GPU only emulates bf16.
     """
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")
     torch.utils.deterministic.fill_uninitialized_memory = False  # a kernel per tensor
     set_precision(precision)
     device = _free_device()

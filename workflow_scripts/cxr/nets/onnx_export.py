@@ -12,11 +12,11 @@ import onnx
 import onnxruntime
 import torch
 from torch import nn
-from torchvision.models import DenseNet, ResNet, SqueezeNet
 
 from cxr.cli import InputError, progress
 from cxr.files import write_file
 from cxr.nets.torch_nets import normalise, output_layer
+from cxr.nets.torchvision_models import models
 
 INPUT, OUTPUT = "pixels_normalised", "logits"
 STRIDE = 32  # pixels of the image to one of the last feature map, in every supported net
@@ -25,7 +25,7 @@ STRIDE = 32  # pixels of the image to one of the last feature map, in every supp
 def check_convertible(net, description, path):
     """Raise InputError unless net is one whose Keras form and relevance are known to be right."""
     grouped = any(layer.groups > 1 for layer in net.modules() if isinstance(layer, nn.Conv2d))
-    if grouped or not isinstance(net, DenseNet | ResNet | SqueezeNet):
+    if grouped or not isinstance(net, models.DenseNet | models.ResNet | models.SqueezeNet):
         raise InputError(
             f"{path}: {description['architecture']} can't be converted to Keras; supported are "
             "DenseNets, ResNets (with ungrouped convolutions) and SqueezeNets"
@@ -38,9 +38,9 @@ def check_convertible(net, description, path):
 
 def feature_map(net, pixels):
     """What the global average pooling sees, float32 (n, channels, h, w)."""
-    if isinstance(net, DenseNet):
+    if isinstance(net, models.DenseNet):
         return torch.relu(net.features(pixels))
-    if isinstance(net, SqueezeNet):  # its output layer is a convolution before the pooling
+    if isinstance(net, models.SqueezeNet):  # its output layer is a convolution before the pooling
         return net.classifier[:3](net.features(pixels))
     pixels = net.maxpool(net.relu(net.bn1(net.conv1(pixels))))
     return net.layer4(net.layer3(net.layer2(net.layer1(pixels))))
@@ -59,7 +59,7 @@ class KerasSource(nn.Module):
         shape = feature_map(net, torch.zeros(1, 3, size, size)).shape
         self.pool = nn.AvgPool2d(shape[2:])
         self.head = nn.Identity()
-        if not isinstance(net, SqueezeNet):
+        if not isinstance(net, models.SqueezeNet):
             linear = output_layer(net)
             self.head = nn.Conv2d(linear.in_features, linear.out_features, kernel_size=1)
             self.head.weight = nn.Parameter(linear.weight[:, :, None, None])

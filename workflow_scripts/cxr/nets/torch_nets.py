@@ -12,23 +12,24 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
-import torchvision
 from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from cxr.checksums import sha256_of
 from cxr.contents import ZIP, refuse_other, what_is
 from cxr.data.images import IMAGENET_MEAN, IMAGENET_STD
 from cxr.files import write_file
 from cxr.nets.descriptions import NetError, read_description
+from cxr.nets.torchvision_models import models
 
 
 def create(architecture, n_outputs):
     """A torchvision classifier with random weights and n_outputs output neurons."""
-    if architecture not in torchvision.models.list_models(module=torchvision.models):
+    if architecture not in models.list_models(module=models):
         raise NetError(f"architecture {architecture!r}: torchvision has no such classifier")
-    return torchvision.models.get_model(architecture, weights=None, num_classes=n_outputs)
+    return models.get_model(architecture, weights=None, num_classes=n_outputs)
 
 
 def output_layer_name(net):
@@ -102,6 +103,15 @@ def save_net(path, net, description):
     write_file(path, save(tensors, metadata={"net": json.dumps(description, sort_keys=True)}))
 
 
+class NoRandomWeights(TorchFunctionMode):
+    """Leaves new weights as they are, as on the meta device sampling imports PyTorch's compiler."""
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        if function in (torch.Tensor.normal_, torch.Tensor.uniform_):
+            return args[0]
+        return function(*args, **(kwargs or {}))
+
+
 def load_net(path):
     """Load a stored net: (net in eval mode, description). Raises NetError on a mismatch.
 
@@ -110,7 +120,7 @@ def load_net(path):
     description = read_description(path)
     new = partial(create, description["architecture"], len(description["outputs"]))
     try:
-        with torch.device("meta"):  # no random weights that the stored ones would replace
+        with torch.device("meta"), NoRandomWeights():  # the stored ones would replace them
             net = new()
     except NotImplementedError:  # RegNets' widths are computed with tensors
         net = new()

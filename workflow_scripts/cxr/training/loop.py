@@ -21,7 +21,7 @@ from cxr.nets.inputs import CachedFeatures, Pixels, batches, network_input, to_d
 from cxr.nets.prediction import EVALUATION_BATCH, accuracy, mean_loss, predict
 from cxr.nets.torch_nets import check_differentiable, freeze_all_but_output_layer, output_layer
 from cxr.training.resume import Stopped
-from cxr.training.sgd_step import GraphedStep, Step
+from cxr.training.sgd_step import SGD, GraphedStep, Step
 
 CHECK_EVERY = 50  # batches between two looks at whether losses are finite: each waits for a GPU
 
@@ -105,7 +105,7 @@ class Training:
             freeze_all_but_output_layer(net)
         else:
             check_differentiable(net, device)
-        self.optimizer = torch.optim.SGD(
+        self.optimizer = SGD(
             [parameter for parameter in net.parameters() if parameter.requires_grad],
             lr=settings.learning_rate,
             momentum=settings.momentum,

@@ -1,9 +1,24 @@
 """One step of training: forward pass, loss, backward pass, update."""
 
+from inspect import unwrap
+
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from cxr.nets.devices import autocast, is_memory_error, random_state, restore_random_state
+
+
+class SGD(torch.optim.SGD):
+    """PyTorch's SGD without what wraps its methods for torch.compile: that imports the compiler.
+
+    The updates are the same; a training starts 2 s of CPU time earlier.
+    """
+
+    step = torch.no_grad()(unwrap(torch.optim.SGD.step))
+    add_param_group = unwrap(torch.optim.SGD.add_param_group)
+    zero_grad = unwrap(torch.optim.SGD.zero_grad)
+    state_dict = unwrap(torch.optim.SGD.state_dict)
+    load_state_dict = unwrap(torch.optim.SGD.load_state_dict)
 
 
 class Step:

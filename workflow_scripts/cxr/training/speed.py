@@ -8,7 +8,7 @@ import torch
 from cxr.nets.devices import set_precision, side_stream
 from cxr.nets.inputs import network_input
 from cxr.nets.torch_nets import create, normalise
-from cxr.training.sgd_step import GraphedStep, Step
+from cxr.training.sgd_step import SGD, GraphedStep, Step
 
 
 def new_training(architecture, n_outputs, batch_size, size, device, precision, graph, nchw=False):
@@ -23,7 +23,7 @@ def new_training(architecture, n_outputs, batch_size, size, device, precision, g
     pixels, labels = pixels.to(device), labels.to(device)
     layout = torch.contiguous_format if nchw else torch.channels_last
     net = create(architecture, n_outputs).to(device, memory_format=layout).train()
-    optimizer = torch.optim.SGD(net.parameters(), lr=1e-4, momentum=0.9)
+    optimizer = SGD(net.parameters(), lr=1e-4, momentum=0.9)
     prepare = normalise if nchw else network_input
     kind, options = Step, {"precision": precision}
     if graph:
