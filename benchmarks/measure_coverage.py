@@ -25,15 +25,13 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
 from calibrate import fit_temperature, temperature_interval
 from collect_replicates import variance_components
 from cxr.data.covid19 import CLASSES
-from cxr.evaluation.metrics import (
+from cxr.evaluation.intervals import auroc_interval, mean_interval, paired_interval
+from cxr.evaluation.scores import (
     auroc,
-    auroc_interval,
     calibration_error,
     class_scores,
     confusion,
-    mean_interval,
     metrics,
-    paired_interval,
     summary,
 )
 

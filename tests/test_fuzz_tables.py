@@ -14,7 +14,8 @@ torch = pytest.importorskip("torch")
 from cxr.cli import InputError
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import open_images, read_relevance
-from cxr.evaluation.metrics import confusion, final_predictions, read_predictions
+from cxr.evaluation.predictions import final_predictions, read_predictions
+from cxr.evaluation.scores import confusion
 from cxr.nets import chexnet, torch_nets
 from cxr.nets.published import read_record, read_temperature
 from predict_images import read_split

@@ -11,7 +11,7 @@ from cxr.evaluation.gaps import (
     share_of,
     youden_threshold,
 )
-from cxr.evaluation.metrics import proportion_interval
+from cxr.evaluation.intervals import proportion_interval
 from sklearn.metrics import cohen_kappa_score, confusion_matrix, roc_auc_score, roc_curve
 from statsmodels.stats.inter_rater import cohens_kappa
 

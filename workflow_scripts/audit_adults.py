@@ -19,7 +19,7 @@ from cxr.data.covid19 import read_image_table
 from cxr.data.image_sets import open_by_split
 from cxr.data.overlaps import PRETRAINING, check_pretraining, same_pictures
 from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
-from cxr.evaluation.metrics import proportion_interval
+from cxr.evaluation.intervals import proportion_interval
 from cxr.nets.devices import select_device
 from cxr.nets.prediction import predict_logits
 from cxr.nets.torch_nets import load_net

@@ -12,13 +12,8 @@ import pandas as pd
 from cxr.cli import pair, parser, user_errors
 from cxr.data.overlaps import used_duplicates
 from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
-from cxr.evaluation.metrics import (
-    correct,
-    final_predictions,
-    image_groups,
-    read_predictions,
-    share_interval,
-)
+from cxr.evaluation.intervals import share_interval
+from cxr.evaluation.predictions import correct, final_predictions, image_groups, read_predictions
 from cxr.files import write_table
 
 PAIRS = ["image", "duplicate", "class", "duplicate_class", "split", "duplicate_split"]

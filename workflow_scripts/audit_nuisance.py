@@ -14,7 +14,7 @@ from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import add_image_set, open_images
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
 from cxr.evaluation.linear import linear_model
-from cxr.evaluation.metrics import metrics
+from cxr.evaluation.scores import metrics
 from sklearn.metrics import recall_score
 
 THUMBNAIL, STRIP = 16, 0.05  # pixels; share of the width

@@ -13,8 +13,9 @@ import pandas as pd
 from cxr.cli import pair, parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
+from cxr.evaluation.intervals import share_interval
 from cxr.evaluation.linear import linear_model
-from cxr.evaluation.metrics import image_groups, share_interval
+from cxr.evaluation.predictions import image_groups
 from cxr.nets.devices import select_device
 from cxr.nets.inputs import CachedFeatures
 from cxr.nets.prediction import EVALUATION_BATCH, predict_logits

@@ -13,7 +13,8 @@ from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.data.image_sets import read_relevance
 from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
-from cxr.evaluation.metrics import image_groups, mean_interval
+from cxr.evaluation.intervals import mean_interval
+from cxr.evaluation.predictions import image_groups
 from cxr.lrp.methods import SHOWN, title_of
 
 COLUMNS = ["method", "decision", "share_inside", "share_low", "share_high", "n"]

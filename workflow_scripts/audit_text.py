@@ -12,7 +12,8 @@ import pandas as pd
 from cxr.cli import InputError, pair, parser, user_errors
 from cxr.data.covid19 import CLASSES, read_image_table
 from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit, span
-from cxr.evaluation.metrics import final_predictions, image_groups, mean_interval, read_predictions
+from cxr.evaluation.intervals import mean_interval
+from cxr.evaluation.predictions import final_predictions, image_groups, read_predictions
 
 COLUMNS = ["net", "images_with_text", "changed_decisions", "change", "change_low", "change_high"]
 

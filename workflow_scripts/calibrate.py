@@ -10,7 +10,7 @@ Takes the logits that predict wrote. Writes one row before and one after: temper
 interval (left empty if fewer than ten validation images have a sigmoid on the wrong side of 0.5),
 whether it was fitted, loss, Brier score with its interval, and the expected calibration error of
 the decisions on the test images beside that of a calibrated net with these sigmoids; ECEs have no
-interval, see metrics.summary. And the reliability diagram, of all sigmoids in ten bins of equally
+interval, see scores.summary. And the reliability diagram, of all sigmoids in ten bins of equally
 many.
 """
 
@@ -20,14 +20,9 @@ import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.data.covid19 import CLASSES
-from cxr.evaluation.metrics import (
-    Z,
-    bounded_interval,
-    calibrated_error,
-    calibration_error,
-    group_variance,
-    image_groups,
-)
+from cxr.evaluation.intervals import Z, bounded_interval, group_variance
+from cxr.evaluation.predictions import image_groups
+from cxr.evaluation.scores import calibrated_error, calibration_error
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.tables import read_table

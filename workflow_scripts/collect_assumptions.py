@@ -25,14 +25,8 @@ import pandas as pd
 from calibrate import read_logits
 from collect_replicates import variance_components
 from cxr.cli import InputError, parser, user_errors
-from cxr.evaluation.metrics import (
-    correct,
-    image_groups,
-    mean_interval,
-    paired_interval,
-    read_same_images,
-    share_interval,
-)
+from cxr.evaluation.intervals import mean_interval, paired_interval, share_interval
+from cxr.evaluation.predictions import correct, image_groups, read_same_images
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.tables import read_table

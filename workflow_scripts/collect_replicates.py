@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, final_predictions, interval, read_predictions
+from cxr.evaluation.intervals import BOOTSTRAP_SAMPLES, interval
+from cxr.evaluation.predictions import final_predictions, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
 from matplotlib import pyplot as plt

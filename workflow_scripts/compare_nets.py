@@ -19,15 +19,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, user_errors
-from cxr.evaluation.metrics import (
-    LEVEL,
-    compare_aurocs,
-    correct,
-    exchange_test,
-    image_groups,
-    paired_interval,
-    read_same_images,
-)
+from cxr.evaluation.intervals import LEVEL, exchange_test, paired_interval
+from cxr.evaluation.predictions import correct, image_groups, read_same_images
+from cxr.evaluation.scores import compare_aurocs
 from cxr.files import write_table
 from scipy.stats import beta
 from statsmodels.stats.multitest import multipletests

@@ -8,7 +8,8 @@ of a group (of one patient, or duplicates) are not independent.
 from pathlib import Path
 
 from cxr.cli import InputError, parser, user_errors
-from cxr.evaluation.metrics import confusion, final_predictions, metrics, read_predictions, summary
+from cxr.evaluation.predictions import final_predictions, read_predictions
+from cxr.evaluation.scores import confusion, metrics, summary
 from cxr.files import write_table
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 from cxr.cli import InputError, parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import open_by_class, open_images
-from cxr.evaluation.metrics import image_groups, share_interval
+from cxr.evaluation.intervals import share_interval
+from cxr.evaluation.predictions import image_groups
 from cxr.files import write_table
 from cxr.nets.chexnet import load_densenet
 from cxr.nets.devices import select_device

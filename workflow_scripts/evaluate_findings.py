@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.chestxray14 import NO_FINDING, read_findings
-from cxr.evaluation.metrics import auroc, auroc_interval
+from cxr.evaluation.intervals import auroc_interval
+from cxr.evaluation.scores import auroc
 from cxr.files import write_table
 
 MIN_IMAGES = 10  # positive ones, and others

@@ -18,15 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, user_errors
-from cxr.evaluation.metrics import (
-    LEVEL,
-    correct,
-    exchange_test,
-    image_groups,
-    images_needed,
-    paired_interval,
-    read_same_images,
-)
+from cxr.evaluation.intervals import LEVEL, exchange_test, images_needed, paired_interval
+from cxr.evaluation.predictions import correct, image_groups, read_same_images
 from cxr.files import write_table
 
 COLUMNS = [

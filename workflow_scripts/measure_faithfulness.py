@@ -26,7 +26,8 @@ from cxr.evaluation.faithfulness import (
     patch_ranks,
     removal_curves,
 )
-from cxr.evaluation.metrics import bootstrap_weights, image_groups, interval
+from cxr.evaluation.intervals import bootstrap_weights, interval
+from cxr.evaluation.predictions import image_groups
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.lrp.methods import BASELINES, heatmaps, title_of

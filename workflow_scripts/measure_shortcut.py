@@ -25,7 +25,8 @@ import pandas as pd
 from cxr.cli import parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class
 from cxr.data.images import word_box
-from cxr.evaluation.metrics import final_predictions, proportion_interval, read_predictions
+from cxr.evaluation.intervals import proportion_interval
+from cxr.evaluation.predictions import final_predictions, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.lrp.methods import METHODS, heatmaps

@@ -20,7 +20,8 @@ from cxr.cli import InputError, pair, parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.data.images import draw_word, word_box
 from cxr.evaluation.audits import plot_intervals
-from cxr.evaluation.metrics import image_groups, mean_interval
+from cxr.evaluation.intervals import mean_interval
+from cxr.evaluation.predictions import image_groups
 from cxr.files import write_table
 from cxr.lrp.methods import METHODS, heatmaps
 from cxr.nets.devices import select_device

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 from cxr.cli import pair, parser, user_errors
-from cxr.evaluation.metrics import correct, image_groups, read_predictions, share_interval
+from cxr.evaluation.intervals import share_interval
+from cxr.evaluation.predictions import correct, image_groups, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.tables import read_table

@@ -16,7 +16,7 @@ from cxr.data.decoding import read_grey
 from cxr.data.image_sets import add_image_set, open_images
 from cxr.data.images import to_square
 from cxr.data.masks import save_masked
-from cxr.evaluation.metrics import image_groups
+from cxr.evaluation.predictions import image_groups
 from PIL import Image
 
 

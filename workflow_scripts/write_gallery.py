@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from cxr.cli import InputError, parser, user_errors
 from cxr.data.covid19 import CLASSES
-from cxr.evaluation.metrics import final_predictions, read_predictions
+from cxr.evaluation.predictions import final_predictions, read_predictions
 from cxr.lrp.methods import METHODS, SHOWN
 from cxr.pages import add_page, write_page
 from cxr.tables import read_table

@@ -6,14 +6,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cxr.evaluation.metrics import (
+from cxr.evaluation.intervals import (
     Z,
-    auroc,
     auroc_interval,
     group_variance,
     score_interval,
     share_interval,
-)  # fmt: skip
+)
+from cxr.evaluation.scores import auroc
 
 
 class Estimate(NamedTuple):

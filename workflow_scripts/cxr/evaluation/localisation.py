@@ -17,7 +17,7 @@ beats_gaussian: whether the rank accuracy exceeds a centred Gaussian's; a half w
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.metrics import BOOTSTRAP_SAMPLES, interval, proportion_interval
+from cxr.evaluation.intervals import BOOTSTRAP_SAMPLES, interval, proportion_interval
 
 MEASURES = ("pointing_game", "relevance_mass", "rank_accuracy", "iou", "iou_best", "beats_gaussian")
 THRESHOLDS = np.arange(1, 100) / 100  # shares of a map's maximum
