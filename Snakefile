@@ -28,6 +28,12 @@ if workflow.modifier.skip_configfile:  # `config:` of a module, which says what 
         update_config(config, yaml.safe_load(Path(path).read_text()))
     update_config(config, given)
 
+if config["assumptions"] in (True, "true"):  # by --config: as the files have them
+    config["assumptions"] = {}
+    for path in [*DEFAULTS, *workflow.overwrite_configfiles]:
+        given = yaml.safe_load(Path(path).read_text()) or {}
+        update_config(config["assumptions"], given.get("assumptions", {}))
+
 
 report: "report/captions/study.rst"
 
