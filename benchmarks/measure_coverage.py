@@ -18,14 +18,22 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.stats import beta, norm
 from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
+import audit_labels
+import audit_subgroups
 from calibrate import fit_temperature, temperature_interval
 from collect_replicates import variance_components
+from cxr.data.chestxray14 import FINDINGS, RADIOLOGISTS
 from cxr.data.covid19 import CLASSES
-from cxr.evaluation.intervals import auroc_interval, mean_interval, paired_interval
+from cxr.evaluation.intervals import (
+    auroc_interval,
+    bounded_interval,
+    mean_interval,
+    paired_interval,
+)
 from cxr.evaluation.scores import (
     auroc,
     calibration_error,
@@ -117,16 +125,84 @@ def population_values(table):
     return {name: np.array(values) for name, values in true.items()}
 
 
-def measure_changes(n_sets):
-    """Means of few values: of a normal and of a skewed (log-normal) distribution."""
-    for n in (6, 20, 60):
-        for name in ("normal", "skewed"):
-            values = np.random.default_rng(n).standard_normal((n_sets, n))
-            true = 0.0
-            if name == "skewed":
-                values, true = np.exp(values), np.exp(0.5)
-            rows = [(v.mean(), *mean_interval(v, np.arange(n), s)) for s, v in enumerate(values)]
-            report(f"{name} changes, n = {n}", "mean", np.array(rows)[:, None], np.array([true]))
+def latent(rng, n, unequal):
+    """Two normal values of each image, (n, 2), and its patient, (n,), whose ICC is common.
+
+    unequal: patients have 1, 1, 1, 2, 3 or 6 images; else each has one.
+    """
+    patient = np.arange(n)
+    if unequal:
+        patient = np.repeat(patient, rng.choice([1, 1, 1, 2, 3, 6], n))[:n]
+    common = np.sqrt(ICC) * rng.standard_normal((n, 2))[patient]
+    return common + np.sqrt(1 - ICC) * rng.standard_normal((n, 2)), patient
+
+
+def change_of_sigmoid(distance):
+    """What a word does to the sigmoid of a class: the score falls by 0.3, give or take 0.3."""
+    return lambda z: (
+        expit(2 * (z[:, 0] + distance / 2 - 0.3 + 0.3 * z[:, 1])) - expit(2 * z[:, 0] + distance)
+    )
+
+
+def loss(distance):
+    """Binary cross entropy of a sigmoid of its own class."""
+    return lambda z: np.logaddexp(0, -2 * z[:, 0] - distance)
+
+
+def share(first, second, zeros=0.0):
+    """Shares of the relevance: of a beta distribution, but some that are 0."""
+    return lambda z: np.where(
+        norm.cdf(z[:, 1]) < zeros, 0, beta.ppf(norm.cdf(z[:, 0]), first, second)
+    )
+
+
+# Values of images, (n,), of two normal ones, whose means the workflow prints.
+VALUES = {
+    "normal": lambda z: z[:, 0],
+    "log-normal": lambda z: np.exp(z[:, 0]),
+    "change of sigmoid, accuracy .985": change_of_sigmoid(3.4),
+    "change of sigmoid, accuracy .81": change_of_sigmoid(1.7),
+    "loss, accuracy .985": loss(3.4),
+    "loss, accuracy .81": loss(1.7),
+    "difference of losses": lambda z: loss(1.7)(z) - loss(1.9)(z + 0.3 * z[:, ::-1]),
+    "share, mean .2": share(2, 8),
+    "share, mean .09": share(0.5, 5),
+    "share, mean .13, 60 % are 0": share(2, 4, 0.6),
+    "share, mean .03, 90 % are 0": share(2, 4, 0.9),
+}
+
+
+def measure_means(n_sets):
+    """Means of values: by word, covered text, relevance, localisation, faithfulness, and losses."""
+    for name, values in VALUES.items():
+        true = values(latent(np.random.default_rng(0), 2_000_000, False)[0]).mean()
+        for n, unequal in ((20, False), (60, False), (60, True), (180, True)):
+            rng, rows = np.random.default_rng(n), []
+            for seed in range(n_sets):
+                z, patient = latent(rng, n, unequal)
+                found = values(z)
+                rows.append((found.mean(), *mean_interval(found, patient, seed)))
+            of = "unequal patients" if unequal else "1 image a patient"
+            report(f"{name}, {of}, n = {n}", "mean", np.array(rows)[:, None], np.array([true]))
+
+
+def measure_hits(n_sets):
+    """Pointing games: shares of images; and where many maps are constant, of values between."""
+    for chance, constant in ((0.05, 0.0), (0.5, 0.0), (0.95, 0.0), (0.3, 0.3)):
+
+        def hits(z, chance=chance, constant=constant):
+            flat = norm.cdf(z[:, 1]) < constant
+            return np.where(flat, 0.08, (norm.cdf(z[:, 0]) < chance).astype(float))
+
+        true = hits(latent(np.random.default_rng(0), 2_000_000, False)[0]).mean()
+        for n, unequal in ((20, False), (60, True), (180, True)):
+            rng, rows = np.random.default_rng(n), []
+            for seed in range(n_sets):
+                z, patient = latent(rng, n, unequal)
+                found = hits(z)
+                rows.append((found.mean(), *bounded_interval(found, 0, 1, patient, seed)))
+            name = f"{chance:.0%} hits, {constant:.0%} constant maps, {unequal=}, n = {n}"
+            report(name, "pointing game", np.array(rows)[:, None], np.array([true]))
 
 
 def measure_differences(n_sets):
@@ -154,7 +230,7 @@ def measure_findings(n_sets):
     """AUROCs of rare findings, 3 images a patient who mostly shares the finding, by patient."""
     n, true = 1998, norm.cdf(DISTANCE / np.sqrt(2))
     patient = np.repeat(np.arange(n // 3), 3)
-    for positive in (12, 30, 300):
+    for positive in (4, 10, 30, 300):
         rng, rows = np.random.default_rng(positive), []
         for _ in range(n_sets):
             shared = rng.standard_normal((n // 3, 2))[patient]
@@ -167,6 +243,87 @@ def measure_findings(n_sets):
             )
         name = f"finding, 3 images a patient, {positive} of {n}"
         report(name, "auroc", np.array(rows)[:, None], np.array([true]))
+
+
+def draw_findings(rng, n, unequal, prevalence):
+    """Three findings of n images: (Findings, patients, of a group, one in three; and of the rest).
+
+    In the group scores are higher by 0.3, with a finding by 0.3 less. Half of the images of a
+    patient have the patient's group, the others their own: as with views.
+    """
+    z, patient = latent(rng, n, unequal)
+    number = patient.max() + 1
+    of_patient = rng.random(number) < 1 / 3
+    group = np.where(rng.random(n) < 0.5, of_patient[patient], rng.random(n) < 1 / 3)
+    findings = []
+    for name in ("Mass", "Edema", "Hernia"):
+        common, own = rng.standard_normal((number, 2))[patient], rng.standard_normal((n, 2))
+        label, score = (np.sqrt(ICC) * common + np.sqrt(1 - ICC) * own).T
+        score = 0.5 * z[:, 0] + np.sqrt(0.75) * score
+        has = label > norm.isf(prevalence)
+        score = score + DISTANCE * has + 0.3 * group * (1 - 2 * has)
+        findings.append(audit_subgroups.Finding(name, has, score, DISTANCE / 2))
+    return findings, patient, group
+
+
+def measure_gaps(n_sets):
+    """Audit subgroups: AUROC and false negatives of a group, gaps, of a finding and their mean."""
+
+    def values(findings, patient, group):
+        of = audit_subgroups.Group("view", "AP", group, ~group, True)
+        for measure in audit_subgroups.MEASURES:
+            for row in audit_subgroups.rows_of(of, measure, findings, patient, 10):
+                found = dict(zip(audit_subgroups.COLUMNS[1:], row, strict=True))
+                if found["finding"] in ("Mass", "mean"):
+                    for name in ("value", "gap"):
+                        start = "" if name == "value" else "gap_"
+                        bounds = found[f"{start}low"], found[f"{start}high"]
+                        yield f"{measure}, {found['finding']}, {name}", (found[name], *bounds)
+
+    compare_to_population(
+        n_sets,
+        lambda rng, n, unequal, prevalence: dict(
+            values(*draw_findings(rng, n, unequal, prevalence))
+        ),
+        ((400, False, 0.1), (2000, True, 0.02), (2000, True, 0.1)),
+    )
+
+
+def compare_to_population(n_sets, values, scenarios):
+    """Report {score: (value, low, high)} of samples of a size; values(rng, n, unequal, prevalence).
+
+    True is what 1,000,000 images have, each of a patient of its own.
+    """
+    for n, unequal, prevalence in scenarios:
+        true = values(np.random.default_rng(0), 1_000_000, False, prevalence)
+        rng, found = np.random.default_rng(n), defaultdict(list)
+        for _ in range(n_sets):
+            for name, row in values(rng, n, unequal, prevalence).items():
+                found[name].append(row)
+        for name, rows in found.items():
+            scenario = f"{n} images, {unequal=}, finding in {prevalence:.0%}"
+            report(scenario, name, np.array(rows, float)[:, None], np.array([true[name][0]]))
+
+
+def measure_labels(n_sets):
+    """Audit labels: kappa, sensitivity, predictive value, and AUROC by either labels."""
+
+    def values(rng, n, unequal, prevalence):
+        z, patient = latent(rng, n, unequal)
+        noise = np.sqrt(ICC) * rng.standard_normal((n, 2))[patient]
+        noise += np.sqrt(1 - ICC) * rng.standard_normal((n, 2))
+        seen, text, score = z[:, 0], 0.8 * z[:, 0] + 0.6 * noise[:, 0], 0.6 * z[:, 0] + noise[:, 1]
+        limit, images = norm.isf(prevalence), np.arange(n)
+        table = pd.DataFrame(0, index=images, columns=list(FINDINGS)).assign(patient_id=patient)
+        table["Pneumothorax"] = (text > limit).astype(int)
+        labels = pd.DataFrame(False, index=images, columns=list(RADIOLOGISTS))
+        labels["Pneumothorax"] = seen > limit
+        rows = audit_labels.agreement(table, labels, 10)
+        rows += audit_labels.aurocs("net", pd.DataFrame({"Pneumothorax": score}), table, labels, 10)
+        return {row[2]: row[3:6] for row in rows if row[1] == "Pneumothorax"}
+
+    scenarios = ((400, False, 0.1), (900, True, 0.05), (4000, True, 0.05))
+    compare_to_population(n_sets, values, scenarios)
 
 
 def measure_temperatures(n_sets):
@@ -206,9 +363,12 @@ def measure_shares(n_sets):
 
 
 PARTS = {
-    "changes": measure_changes,
+    "means": measure_means,
+    "hits": measure_hits,
     "differences": measure_differences,
     "findings": measure_findings,
+    "gaps": measure_gaps,
+    "labels": measure_labels,
     "temperatures": measure_temperatures,
     "shares": measure_shares,
     "scores": measure_scores,

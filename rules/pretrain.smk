@@ -169,6 +169,7 @@ rule evaluate_findings:
         **step("evaluate_findings"),
         options=lambda wildcards: options(
             {
+                "min_images": config["audits"]["min_images"],
                 "min_mean_auroc": (
                     config["pretrained"][wildcards.name]["min_mean_auroc"]
                     if wildcards.name in LOADED

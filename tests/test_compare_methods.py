@@ -20,8 +20,8 @@ def write(path, **columns):
 def compared(tmp_path):
     """A function that compares methods: (table, page)."""
 
-    def compare(correlations, gains, accuracies=None, shortcut=None):
-        """Of METHODS: correlations with random weights, gains, and rank accuracies; +-0.05."""
+    def compare(correlations, gains, accuracies=None, shortcut=None, reach=0.05):
+        """Of METHODS: correlations with random weights, gains +- reach, rank accuracies +- 0.05."""
         explained = write(
             tmp_path / "explained.csv", method=METHODS, conservation_error=list(ERRORS.values())
         )
@@ -33,8 +33,8 @@ def compared(tmp_path):
         both = [*gains, 0.1, 0.0, 0.0] * 2
         faithfulness = write(
             tmp_path / "f.csv", method=ALL * 2, fill=["mean"] * 6 + ["blurred"] * 6,
-            difference=both, difference_low=[g - 0.05 for g in both],
-            difference_high=[g + 0.05 for g in both],
+            difference=both, difference_low=[reach and g - reach for g in both],
+            difference_high=[reach and g + reach for g in both],
         )  # fmt: skip
         word = write(
             tmp_path / "w.csv", method=METHODS * 2, share_on_word=[0.1] * 6,
@@ -88,6 +88,14 @@ def test_a_faithful_method_alone(compared):
     )
     assert "Maps by LRP (as shipped) and Grad-CAM depend on what was learnt, but removing" in page
     assert "was not measured" in page and "do not add up" not in page
+
+
+def test_gains_without_an_interval_are_no_answer(compared):
+    """Of too few images: neither faithful nor not."""
+    table, page = compared([0.1, 0.1, 0.9], [0.5, 0.5, 0.5], reach=None)
+    assert table.faithful.isna().all()
+    assert "whether they are faithful can" in page
+    assert "changes the answer no more" not in page and "read no map as evidence" in page
 
 
 def test_no_method_is_to_be_read(compared):

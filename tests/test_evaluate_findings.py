@@ -26,6 +26,7 @@ def evaluated(tmp_path):
     return {
         "logits": tmp_path / "logits.csv",
         "split": tmp_path / "split.csv",
+        "min_images": 10,
         "out": tmp_path / "auroc.csv",
     }
 
@@ -111,7 +112,7 @@ def test_logits_of_validation_and_test_images_are_the_nets(tmp_path):
 def test_few_positive_images_have_no_auroc():
     positive = np.arange(60)[:, None] < [9, 10]
     scores = np.random.default_rng(0).random((60, 2))
-    table = aurocs(["Mass", "Hernia"], positive, scores, np.arange(60)).set_index("finding")
+    table = aurocs(["Mass", "Hernia"], positive, scores, np.arange(60), 10).set_index("finding")
     assert np.isnan(table.auroc["Mass"]) and np.isnan(table.auroc_low["Mass"])
     assert table.auroc["mean"] == table.auroc["Hernia"]
 
@@ -119,9 +120,9 @@ def test_few_positive_images_have_no_auroc():
 def test_images_of_a_patient_are_one_observation():
     """Each of 60 images four times: as wide an interval as from the 60."""
     positive, scores = np.arange(60)[:, None] % 3 == 0, np.random.default_rng(1).random((60, 1))
-    once = aurocs(["Mass"], positive, scores, np.arange(60)).iloc[0]
+    once = aurocs(["Mass"], positive, scores, np.arange(60), 10).iloc[0]
     four = [np.repeat(values, 4, axis=0) for values in (positive, scores, np.arange(60))]
-    again = aurocs(["Mass"], *four).iloc[0]
+    again = aurocs(["Mass"], *four, 10).iloc[0]
     assert again.auroc == pytest.approx(once.auroc)
     assert again.auroc_high - again.auroc_low == pytest.approx(
         once.auroc_high - once.auroc_low, rel=0.1
@@ -131,7 +132,7 @@ def test_images_of_a_patient_are_one_observation():
 def test_mean_of_findings_leaves_out_no_finding():
     positive = np.arange(60)[:, None] % [2, 3, 4] == 0
     scores = np.where(positive, [0.5, 0.5, 1.0], 0.5)
-    table = aurocs(["Mass", "Hernia", "No Finding"], positive, scores, np.arange(60))
+    table = aurocs(["Mass", "Hernia", "No Finding"], positive, scores, np.arange(60), 10)
     assert table.auroc.tolist() == [0.5, 0.5, 1, 0.5]
     width = (table.auroc_high - table.auroc_low)[[0, 1, 3]]
     assert width.iloc[2] < width[:2].min()

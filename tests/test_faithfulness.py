@@ -15,8 +15,9 @@ from cxr.evaluation.faithfulness import (
     patch_ranks,
     removal_curves,
 )
+from cxr.evaluation.intervals import mean_interval
 from cxr.nets.inputs import network_input
-from measure_faithfulness import measure_faithfulness, read_maps
+from measure_faithfulness import areas_of, measure_faithfulness, read_maps
 from small_trainings import CLASSES, CPU, save_start
 from torch import nn
 from torchvision.models import resnet18
@@ -158,12 +159,24 @@ def test_the_step(given, tmp_path):
     assert (table.n == 3).all() and len(table) == 8
     gain = table.least_relevant_first - table.most_relevant_first
     np.testing.assert_allclose(table.difference, gain, atol=1e-12)
-    assert (table.difference_low <= table.difference).all()
-    assert (table.difference <= table.difference_high).all()
+    assert table.filter(regex="_low|_high").isna().all(axis=None), "3 images"
     assert len(curves) == 4 * 2 * 2 * 6
     ends = curves[curves.removed.isin([0, 1])].groupby(["fill", "removed"]).sigmoid
     np.testing.assert_allclose(ends.max(), ends.min(), atol=1e-12)
     assert "Grad-CAM" in written[2].read_text()
+
+
+def test_areas_have_the_intervals_of_means_by_group():
+    """30 curves, each of two images of a patient; of the area that the curves enclose, too."""
+    curves = np.random.default_rng(0).random((30, 2, 6)).repeat(2, axis=0)
+    groups = np.arange(60) // 2
+    row = areas_of({"mean": {"grad_cam": curves}}, groups, 0).iloc[0]
+    gains = area(curves)[:, 1] - area(curves)[:, 0]
+    expected = mean_interval(gains, groups, 0)
+    assert (row.difference_low, row.difference_high) == expected
+    once = mean_interval(gains[::2], groups[::2], 0)
+    assert np.diff(expected) == pytest.approx(np.diff(once), rel=0.05)
+    assert row.most_relevant_first_low < row.most_relevant_first < row.most_relevant_first_high
 
 
 def test_maps_of_other_images_are_an_error(given):

@@ -110,7 +110,11 @@ def test_kappa_and_its_error_are_those_of_other_libraries(images):
     found = kappa_of(one, other, np.arange(N))
     assert found.value == pytest.approx(cohen_kappa_score(one, other))
     expected = cohens_kappa(confusion_matrix(one, other))
-    assert found.high - found.low == pytest.approx(2 * 1.96 * expected.std_kappa, rel=0.01)
+    slope = 1 / (1 - found.value**2)  # of Fisher's z
+    ends = np.arctanh([found.low, found.high])
+    assert ends.mean() == pytest.approx(np.arctanh(found.value))
+    assert np.ptp(ends) == pytest.approx(2 * 1.96 * expected.std_kappa * slope, rel=0.01)
+    assert np.isnan(kappa_of(one, one, np.arange(N))[1:3]).all(), "no image disagrees: unknown"
 
 
 def test_threshold_has_the_largest_youden_index(images):

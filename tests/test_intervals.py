@@ -56,6 +56,7 @@ def test_few_values_have_no_interval_and_skewed_ones_an_uneven_one():
     groups = np.arange(MIN_GROUPS)
     low, high = mean_interval(values, groups, 0)
     assert high - values.mean() > 1.2 * (values.mean() - low) > 0
+    assert mean_interval(values, groups, 0, (0.5, 1)) == (max(low, 0.5), 1) and high > 1
     assert np.isnan(mean_interval(values[1:], groups[1:], 0)).all()
     assert np.isnan(mean_interval(values, groups // 2, 0)).all()
     assert np.isnan(mean_interval(np.full(MIN_GROUPS, 0.1), groups, 0)).all()

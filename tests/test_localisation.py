@@ -11,7 +11,8 @@ from cxr.data.chestxray14 import read_boxes
 from cxr.data.image_sets import ImageSet, save_images
 from cxr.data.images import to_square
 from cxr.data.masks import read_masked, save_masked
-from cxr.evaluation.localisation import MEASURES, THRESHOLDS, localisation_table, measure_maps
+from cxr.evaluation.intervals import mean_interval, proportion_interval
+from cxr.evaluation.localisation import THRESHOLDS, localisation_table, measure_maps
 from cxr.lrp.methods import BASELINES, heatmaps
 from cxr.nets.torch_nets import create, save_net
 from PIL import Image
@@ -136,7 +137,20 @@ def test_a_table_has_means_by_name_and_over_all():
     others = found[found.method == "gaussian"]
     assert (others.beats_gaussian == 0.5).all()
     assert others.relevance_mass.to_numpy() == pytest.approx(others.chance.to_numpy())
-    assert found[[f"{name}_low" for name in MEASURES]].isna().all(axis=None), "4 patients"
+    assert found[["relevance_mass_low", "rank_accuracy_low", "iou_low"]].isna().all(axis=None)
+    low, high = rows.iloc[-1][["pointing_game_low", "pointing_game_high"]]
+    assert low < 0.3 and high > 0.99, "3 of 4"
+
+
+def test_intervals_of_20_patients_are_those_of_the_mean():
+    maps, masks = np.random.default_rng(0).random((40, 20, 20)), np.repeat(squares(1), 40, axis=0)
+    groups = np.arange(40) // 2
+    row = table_of({"gaussian": maps}, masks, ["a"] * 40, groups).iloc[-1]
+    for name in ("relevance_mass", "rank_accuracy", "iou"):
+        values = measure_maps(maps, masks, 0.2)[name]
+        bounds = row[f"{name}_low"], row[f"{name}_high"]
+        assert bounds == mean_interval(values, groups, 0, (0, 1)), name
+    assert "iou_best_low" not in row, "the images that chose the threshold can't judge it"
 
 
 def test_the_best_threshold_is_one_for_all_images():
@@ -147,7 +161,7 @@ def test_the_best_threshold_is_one_for_all_images():
     assert row.iou == pytest.approx(masks.mean())
 
 
-def test_images_of_a_patient_are_sampled_together():
+def test_images_of_a_patient_count_together():
     """40 images that agree within each of 10 patients are worth 10."""
     masks = np.repeat(squares(1), 40, axis=0)
     hit = np.arange(40) < 20
@@ -157,14 +171,16 @@ def test_images_of_a_patient_are_sampled_together():
         row = table_of(maps, masks, ["a"] * 40, groups).iloc[-1]
         assert row.pointing_game == 0.5
         widths.append(row.pointing_game_high - row.pointing_game_low)
-    assert widths == pytest.approx([2 * 1.96 * 0.5 / 40**0.5, 2 * 1.96 * 0.5 / 10**0.5], abs=0.03)
+    exact = [proportion_interval(n / 2, n) for n in (40, 10)]
+    assert widths == pytest.approx([high - low for low, high in exact], abs=0.04)
 
 
 def test_where_all_images_agree_the_interval_is_exact():
     masks = np.repeat(squares(1), 20, axis=0)
-    row = table_of({"gaussian": np.where(masks, 1.0, 0.0)}, masks, ["a"] * 20, np.arange(20) // 2)
-    assert row.pointing_game_low.tolist() == pytest.approx([0.025 ** (1 / 10)] * 2), "10 patients"
-    assert row.pointing_game_high.tolist() == [1, 1]
+    maps = np.where(masks, 1.0, 0.0)
+    row = table_of({"gaussian": maps}, masks, ["a"] * 20, np.arange(20)).iloc[-1]
+    assert row.pointing_game_low == pytest.approx(0.025 ** (1 / 20), abs=0.02)
+    assert row.pointing_game_high == 1
 
 
 # NIH's boxes

@@ -9,7 +9,6 @@ from compare_nets import compare_nets
 from cxr.cli import InputError
 from cxr.data.covid19 import CLASSES
 from cxr.evaluation.intervals import (
-    bootstrap_weights,
     group_variance,
     proportion_interval,
 )
@@ -113,14 +112,6 @@ def test_images_of_a_group_count_less():
     for name in ("recall", "precision", "f1"):
         width = [(t[f"{name}_high"] - t[f"{name}_low"]).mean() for t in (alone, together)]
         assert width[1] > 1.5 * width[0], name
-
-
-def test_images_of_a_group_are_drawn_together():
-    table = predictions([[50, 10, 0], [10, 50, 0], [10, 0, 50]])
-    weights = bootstrap_weights(table.assign(group=np.arange(180) // 5), 0)
-    assert (weights.reshape(len(weights), -1, 5) == weights[:, ::5, None]).all()
-    for name in CLASSES:
-        assert (weights[:, table["class"] == name].sum(axis=1) == 60).all()
 
 
 def test_macro_auroc_equals_scikit_learn_s():

@@ -33,7 +33,7 @@ def audit_relevance(relevance, table, seed, out):
         shares = pd.Series(shares_inside(maps, inside), of_method.index).dropna()
         for name, of_class in shares.groupby(of_method["class"], sort=False):
             groups = image_groups(of_method.loc[of_class.index])
-            bounds = mean_interval(of_class.to_numpy(), groups, seed)
+            bounds = mean_interval(of_class.to_numpy(), groups, seed, (0, 1))
             rows.append((method, name, of_class.mean(), *bounds, len(of_class)))
     found = pd.DataFrame(rows, columns=COLUMNS)
     shown = SHOWN if SHOWN in by_method else next(iter(by_method))

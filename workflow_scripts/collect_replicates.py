@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from cxr.cli import parser, user_errors
-from cxr.evaluation.intervals import BOOTSTRAP_SAMPLES, interval
+from cxr.evaluation.intervals import BOOTSTRAP_SAMPLES
 from cxr.evaluation.predictions import final_predictions, read_predictions
 from cxr.figures import save_figure
 from cxr.files import write_table
@@ -101,7 +101,8 @@ def variance_components(values, seed=0):
     variances = components(mean_squares, values.shape)
     drawn = components(draw_mean_squares(mean_squares, freedom, seed), values.shape)
     total, totals = variances.sum(), drawn.sum(axis=0)
-    low, high = interval((drawn / totals).T) if total else np.full((2, 4), np.nan)
+    ends = [2.5, 97.5]
+    low, high = np.nanpercentile(drawn / totals, ends, axis=1) if total else np.full((2, 4), np.nan)
     low[0] = high[0] = np.nan  # the nets are these, not a sample of nets
     return pd.DataFrame(
         {

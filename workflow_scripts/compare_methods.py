@@ -8,7 +8,7 @@ learnt: median of the absolute rank correlation with maps of a net whose layers 
 localises: rank accuracy over all findings, or classes, whose interval lies above the centred
   Gaussian's mean;
 faithful: symmetric relevance gain whose interval lies above the mean of each baseline, by both
-  fills;
+  fills; not known where there is no interval, of fewer than 20 images;
 word: share of the relevance on a word drawn into test images, as a multiple of its share of the
   area; the net did not learn from the word, so that there is no right answer;
 shortcut: smallest share of training images with a word that told the class from which on the
@@ -89,10 +89,11 @@ def localises(path):
 def faithful(path):
     """Gain by method and fill, with its interval, and whether it beats the baselines by all."""
     table = read_table(path, ["method", "fill", "difference", "difference_low", "difference_high"])
-    found, beats = [], True
+    found, beats, given = [], True, True
     for fill, rows in table.groupby("fill", sort=False):
         rows = rows.set_index("method")[["difference", "difference_low", "difference_high"]]
         beats = beats & (rows.difference_low > rows.difference[list(BASELINES)].max())
+        given = given & rows.difference_low.notna()
         found.append(
             rows.rename(
                 columns={
@@ -103,7 +104,7 @@ def faithful(path):
             )
         )
     found = pd.concat(found, axis=1)
-    known = ~found.index.isin(BASELINES)
+    known = given & ~found.index.isin(BASELINES)
     found["faithful"] = pd.Series(np.where(beats, "yes", "no"), found.index).where(known)
     return found
 
@@ -167,6 +168,7 @@ def which_to_read(table, measured):
     fixed = table.index[table.depends_on_learnt == "no"]
     left = table[table.depends_on_learnt == "yes"]
     unfaithful, fit = left.index[left.faithful == "no"], left[left.faithful == "yes"]
+    unknown = left.index[left.faithful.isna()]
     said = []
     if len(fixed):
         said.append(
@@ -177,6 +179,11 @@ def which_to_read(table, measured):
         said.append(
             f"Maps by {words(unfaithful)} depend on what was learnt, but removing what they mark "
             "changes the answer no more than maps do that know nothing of the net."
+        )
+    if len(unknown):
+        said.append(
+            f"Maps by {words(unknown)} depend on what was learnt; whether they are faithful "
+            "can't be told from so few images."
         )
     if fit.empty:
         return " ".join([*said, "No method passes both tests: read no map as evidence."])

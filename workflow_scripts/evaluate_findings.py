@@ -1,8 +1,8 @@
 """AUROC per finding of a net on ChestX-ray14's test images, with 95 % intervals by patient.
 
 Writes finding, positive, n, auroc, auroc_low and auroc_high, and a last row, mean, over the
-findings with an AUROC, without No Finding. AUROCs of fewer than ten positive, or ten other, images
-are left empty: their intervals would be half as wide as all that is possible.
+findings with an AUROC, without No Finding. AUROCs of fewer than --min-images positive, or other,
+images are left empty: of ten, intervals are half as wide as all that is possible.
 
 With --min-mean-auroc, a lower mean over the findings (without No Finding; of however few images)
 stops the step: weights that were loaded under wrong names, or into the wrong layers, give a net
@@ -19,10 +19,8 @@ from cxr.evaluation.intervals import auroc_interval
 from cxr.evaluation.scores import auroc
 from cxr.files import write_table
 
-MIN_IMAGES = 10  # positive ones, and others
 
-
-def evaluate_findings(logits, split, out, min_mean_auroc=0.0):
+def evaluate_findings(logits, split, min_images, out, min_mean_auroc=0.0):
     predicted, labels = read_findings(logits, split)
     test = (labels.split == "test").to_numpy()
     outputs, patients = [*predicted], labels.patient_id[test].to_numpy()
@@ -38,17 +36,17 @@ def evaluate_findings(logits, split, out, min_mean_auroc=0.0):
             f"{logits}: mean AUROC {mean:.3f} on {len(scores)} test images, expected at least "
             f"{min_mean_auroc}: were the net's weights loaded into the right layers?"
         )
-    write_table(out, aurocs(outputs, positive, scores, patients))
+    write_table(out, aurocs(outputs, positive, scores, patients, min_images))
 
 
-def aurocs(findings, positive, scores, patients):
+def aurocs(findings, positive, scores, patients, min_images):
     """The table that is written. positive: bool (n, findings); scores: (n, findings)."""
     rows, of_mean, n = [], [], len(patients)
     for number, finding in enumerate(findings):
         labels = positive[:, number]
         sizes = int(labels.sum()), int((~labels).sum())
         area, bounds = np.nan, (np.nan, np.nan)
-        if min(sizes) >= MIN_IMAGES:
+        if min(sizes) >= min_images:
             area, influence = auroc(labels, scores[:, number])
             bounds = auroc_interval(area, influence, patients, [sizes])
             of_mean += [(area, influence, sizes)] if finding != NO_FINDING else []
@@ -66,6 +64,7 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     arguments.add_argument("--logits", type=Path, required=True, help="of predict_findings")
     arguments.add_argument("--split", type=Path, required=True, help="ChestX-ray14's split.csv")
+    arguments.add_argument("--min-images", type=int, required=True, help="of each kind")
     arguments.add_argument(
         "--min-mean-auroc", type=float, default=0.0, help="smallest mean; default: 0"
     )

@@ -6,8 +6,8 @@ cxr/evaluation/faithfulness.py. Writes
 
 --out: a row per method and fill: the mean over images of the area under the curve of the predicted
   class's sigmoid with the most relevant patches removed first, and the least relevant first, and
-  of their difference (the symmetric relevance gain), each with its 95 % bootstrap interval, in
-  which images of a patient, and duplicates, stay together; and n;
+  of their difference (the symmetric relevance gain), each with its 95 % interval, in which images
+  of a patient, and duplicates, count together (empty for fewer than 20: see mean_interval); and n;
 --curves: a row per method, fill, order and share of removed patches: the mean sigmoid;
 --figure: the curves.
 """
@@ -26,7 +26,7 @@ from cxr.evaluation.faithfulness import (
     patch_ranks,
     removal_curves,
 )
-from cxr.evaluation.intervals import bootstrap_weights, interval
+from cxr.evaluation.intervals import mean_interval
 from cxr.evaluation.predictions import image_groups
 from cxr.figures import save_figure
 from cxr.files import write_table
@@ -61,7 +61,7 @@ def measure_faithfulness(
         )
         for fill in FILLS
     }
-    write_table(out, areas_of(found, bootstrap_weights(chosen, seed)))
+    write_table(out, areas_of(found, chosen.group, seed))
     write_table(curves, mean_curves(found))
     plot(figure, found)
 
@@ -77,8 +77,8 @@ def read_maps(relevance, table, images):
     return maps, of_method["class"].to_numpy()
 
 
-def areas_of(found, weights):
-    """Rows of the table. found: {fill: {method: (n, orders, steps + 1)}}."""
+def areas_of(found, groups, seed):
+    """Rows of the table. found: {fill: {method: (n, orders, steps + 1)}}; groups: (n,)."""
     rows = []
     for method in next(iter(found.values())):
         for fill, by_method in found.items():
@@ -87,7 +87,8 @@ def areas_of(found, weights):
             values["difference"] = areas[:, 1] - areas[:, 0]
             row = {"method": method, "fill": fill}
             for name, of_images in values.items():
-                low, high = interval(weights @ of_images / weights.sum(axis=1))
+                within = (-1 if name == "difference" else 0, 1)
+                low, high = mean_interval(of_images, groups, seed, within)
                 row |= {name: of_images.mean(), f"{name}_low": low, f"{name}_high": high}
             rows.append(row | {"n": len(areas)})
     return pd.DataFrame(rows)

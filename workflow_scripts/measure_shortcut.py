@@ -5,7 +5,7 @@ For each dose a net was trained on phantoms of draw_shortcut. Writes
 CURVES: dose, kind, method, n, seen, and by kind
   relevance: a row per method of heatmaps. share_on_word: the share of the positive relevance for
     COVID-19 that lies in the word's box, mean over the COVID-19 test images, all with the word (n:
-    those with positive relevance), with its 95 % bootstrap interval (share_low, share_high);
+    those with positive relevance), with its 95 % interval (share_low, share_high);
     share_of_area: the box's share of the image, the value for randomly spread relevance;
   accuracy: a row per version of the test images (method): clean, without words; like_train, where
     the word tells the class as in training; word_on_all. accuracy has its exact 95 % interval;

@@ -94,7 +94,8 @@ def shares_on(box, maps, data, groups, seed):
     rows = []
     for number, name in enumerate(data.outputs):
         of_class = (data.labels[:, number] == 1) & np.isfinite(shares)
-        found, bounds = shares[of_class], mean_interval(shares[of_class], groups[of_class], seed)
+        found = shares[of_class]
+        bounds = mean_interval(found, groups[of_class], seed, (0, 1))
         mean = found.mean() if len(found) else np.nan
         rows.append((name, len(found), mean, *bounds, area))
     columns = ["class", "n", "share_on_word", "share_low", "share_high", "share_of_area"]

@@ -87,8 +87,10 @@ def gap_of(one, other, patients):
 def kappa_of(one, other, patients):
     """Agreement of two sets of labels beyond chance, an Estimate (Cohen 1960).
 
-    one, other: bool (n,), of the same images, some of each kind in each. Its standard error is that
-    of the linearised kappa (delta method), by patient. doi 10.1177/001316446002000104.
+    one, other: bool (n,), of the same images, some of each kind in each (doi
+    10.1177/001316446002000104). Its interval is that of a concordance correlation, which it is, by
+    Fisher's z (Lin 1989, doi 10.2307/2532051), with the standard error of the linearised kappa, by
+    patient; not a number where all images agree, or none does.
     """
     equal, shares = one == other, np.array([one.mean(), other.mean()])
     chance = shares.prod() + (1 - shares).prod()
@@ -97,8 +99,11 @@ def kappa_of(one, other, patients):
     slope = (equal.mean() - 1) / (1 - chance) ** 2  # of kappa over chance agreement
     influence = (equal - equal.mean()) / (1 - chance) + slope * (moved - 2 * chance)
     influence /= len(one)
-    reach = Z * np.sqrt(group_variance(influence, patients))
-    return Estimate(value, max(value - reach, -1), min(value + reach, 1), influence, len(one))
+    if abs(value) == 1:
+        return Estimate(value, np.nan, np.nan, influence, len(one))
+    reach = Z * np.sqrt(group_variance(influence, patients)) / (1 - value**2)
+    z = np.arctanh(value)
+    return Estimate(value, np.tanh(z - reach), np.tanh(z + reach), influence, len(one))
 
 
 def youden_threshold(positive, scores):

@@ -17,11 +17,10 @@ beats_gaussian: whether the rank accuracy exceeds a centred Gaussian's; a half w
 import numpy as np
 import pandas as pd
 
-from cxr.evaluation.intervals import BOOTSTRAP_SAMPLES, interval, proportion_interval
+from cxr.evaluation.intervals import bounded_interval, mean_interval
 
 MEASURES = ("pointing_game", "relevance_mass", "rank_accuracy", "iou", "iou_best", "beats_gaussian")
 THRESHOLDS = np.arange(1, 100) / 100  # shares of a map's maximum
-MIN_GROUPS = 10  # with fewer, percentile intervals are too narrow: 0.64 to 0.86 cover with 6
 ALL = "all"  # what the rows over all findings, or classes, are called
 
 
@@ -73,17 +72,16 @@ def localisation_table(kind, names, groups, areas, scores, seed):
     """A row per name and method, then per method over all: means with 95 % intervals.
 
     kind: what names are, the first column. names, groups: of each image, (n,); images of a group,
-    of a patient, are sampled together. areas: share of the image that its mask takes, (n,). scores:
+    of a patient, count together. areas: share of the image that its mask takes, (n,). scores:
     {method: what measure_maps returns}, gaussian among them. Columns: kind, method, each of
-    MEASURES with _low and _high (empty for fewer than MIN_GROUPS groups), best_threshold, chance
-    (the mean of areas), n, and without_relevance, their number.
+    MEASURES with _low and _high (but of iou_best), best_threshold, chance (the mean of areas), n,
+    and without_relevance, their number.
     """
     names, groups, areas = (np.asarray(values) for values in (names, groups, areas))
     ranks = {method: found["rank_accuracy"] for method, found in scores.items()}
     rows = []
     for name in [*dict.fromkeys(names), ALL]:
         chosen = np.flatnonzero((names == name) | (name == ALL))
-        weights = sampled(groups[chosen], seed)
         for method, found in scores.items():
             beats = (np.sign(ranks[method] - ranks["gaussian"]) + 1) / 2
             beats = np.where(found["without_relevance"], 0, beats)
@@ -91,40 +89,26 @@ def localisation_table(kind, names, groups, areas, scores, seed):
             n_without = int(values.pop("without_relevance").sum())
             chance = areas[chosen].mean() if len(chosen) else np.nan
             counts = {"chance": chance, "n": len(chosen), "without_relevance": n_without}
-            found_means = means(values, weights, len(set(groups[chosen])))
+            found_means = means(values, groups[chosen], seed)
             rows.append({kind: name, "method": method} | found_means | counts)
     return pd.DataFrame(rows)
 
 
-def sampled(groups, seed):
-    """How often each image counts in each bootstrap sample, (samples, n), groups (n,) as a whole.
+def means(values, groups, seed):
+    """Mean of each of MEASURES with _low and _high, and the threshold of iou_best.
 
-    None for fewer than MIN_GROUPS groups.
+    iou_best has no interval: its threshold is chosen on the images that it is the mean of. The
+    intervals of mean_interval are empty for few groups; of what is 0 or 1 they would be too often.
     """
-    group_of, known = pd.factorize(groups)
-    if len(known) < MIN_GROUPS:
-        return None
-    shares = np.full(len(known), 1 / len(known))
-    drawn = np.random.default_rng(seed).multinomial(len(known), shares, BOOTSTRAP_SAMPLES)
-    return drawn[:, group_of]
-
-
-def means(values, weights, n_groups):
-    """Mean, _low and _high of each of MEASURES, and the threshold of iou_best.
-
-    Where all images have 0, or all 1, no sample differs: the interval is that of a proportion then,
-    exact, of n_groups.
-    """
-    found = {}
+    found, known = {}, len(groups) > 0
     for name in MEASURES:
-        of_images, low, high = values[name], np.nan, np.nan
-        mean = of_images.mean(axis=0) if len(of_images) else np.nan
-        if weights is not None:
-            samples = ((weights @ of_images).T / weights.sum(axis=1)).T
-            low, high = interval(samples.max(axis=1) if name == "iou_best" else samples)
-            if low == high and low in (0, 1):
-                low, high = proportion_interval(low * n_groups, n_groups)
-        found |= {name: np.max(mean), f"{name}_low": low, f"{name}_high": high}
-    curve = values["iou_best"]
-    best = THRESHOLDS[curve.mean(axis=0).argmax()] if len(curve) else np.nan
+        of_images, bounds = values[name], (np.nan, np.nan)
+        if name in ("pointing_game", "beats_gaussian") and known:
+            bounds = bounded_interval(of_images, 0, 1, groups, seed)
+        elif name != "iou_best":
+            bounds = mean_interval(of_images, groups, seed, (0, 1))
+        found[name] = of_images.mean(axis=0).max() if known else np.nan
+        if name != "iou_best":
+            found |= {f"{name}_low": bounds[0], f"{name}_high": bounds[1]}
+    best = THRESHOLDS[values["iou_best"].mean(axis=0).argmax()] if known else np.nan
     return found | {"best_threshold": best}
