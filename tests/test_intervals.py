@@ -10,7 +10,9 @@ from cxr.evaluation.intervals import (
     MIN_GROUPS,
     auroc_interval,
     bounded_interval,
+    design_effect,
     exchange_test,
+    group_variance,
     mean_interval,
     paired_interval,
     proportion_interval,
@@ -30,13 +32,26 @@ def test_auroc_of_one_is_uncertain():
     assert (1 - low) ** 2 == pytest.approx(1.959964**2 * spread, rel=1e-5)
 
 
+def test_variance_counts_groups_and_their_number_by_hand():
+    """Sums of two groups of two images: 0.4 and -0.4; 4 images are worth (3/4) / (1/2) as 2."""
+    influence, groups = np.array([0.3, 0.1, -0.2, -0.2]), np.array([7, 7, 3, 3])
+    assert group_variance(influence, groups) == pytest.approx(0.32 * 1.5)
+    assert group_variance(influence, np.arange(4)) == pytest.approx(0.18)
+    assert np.isnan(group_variance(influence, np.zeros(4)))
+
+
+def test_images_of_a_group_that_differ_are_not_worth_more():
+    pairs, groups = np.tile([1.0, 0.0], 10), np.arange(20) // 2
+    assert design_effect(pairs, groups) == 1
+    assert design_effect(np.sort(pairs), groups) == pytest.approx(2 * (19 / 20) / (9 / 10))
+
+
 def test_interval_of_shares_is_the_exact_one_and_of_repeated_images_no_narrower():
-    rng = np.random.default_rng(0)
-    right = rng.random(40) < 0.8
-    exact = proportion_interval(right.sum(), 40)
-    bounded = bounded_interval(right.astype(float), 0, 1, np.arange(40), 0)
+    right = np.arange(12) < 7
+    exact = proportion_interval(7, 12)
+    bounded = bounded_interval(right.astype(float), 0, 1, np.arange(12), 0)
     assert bounded == pytest.approx(exact, abs=0.02)
-    twice, groups = np.repeat(right, 2), np.repeat(np.arange(40), 2)
+    twice, groups = np.repeat(right, 2), np.repeat(np.arange(12), 2)
     assert bounded_interval(twice.astype(float), 0, 1, groups, 0) == pytest.approx(exact, abs=0.02)
 
 
@@ -55,11 +70,22 @@ def test_few_values_have_no_interval_and_skewed_ones_an_uneven_one():
     values = np.random.default_rng(0).exponential(size=MIN_GROUPS)
     groups = np.arange(MIN_GROUPS)
     low, high = mean_interval(values, groups, 0)
-    assert high - values.mean() > 1.2 * (values.mean() - low) > 0
-    assert mean_interval(values, groups, 0, (0.5, 1)) == (max(low, 0.5), 1) and high > 1
+    reach = 2.093024 * values.std(ddof=1) / np.sqrt(MIN_GROUPS)  # Student's t, 19 degrees
+    assert values.mean() - low == pytest.approx(reach) and high - values.mean() > 1.2 * reach
+    low, high = mean_interval(np.repeat(values, 3), np.repeat(groups, 3), 0)
+    assert values.mean() - low == pytest.approx(reach), "three images of each say no more"
+    assert mean_interval(values, groups, 0, (low + 0.1, 1)) == (low + 0.1, 1) and high > 1
     assert np.isnan(mean_interval(values[1:], groups[1:], 0)).all()
     assert np.isnan(mean_interval(values, groups // 2, 0)).all()
     assert np.isnan(mean_interval(np.full(MIN_GROUPS, 0.1), groups, 0)).all()
+    assert np.isnan(mean_interval(np.where(groups < 1, 1.0, 0.1), groups, 0)).all(), "one differs"
+
+
+def test_interval_moves_with_the_values_of_unequal_groups():
+    groups = np.repeat(np.arange(30), np.arange(30) % 3 + 1)
+    values = np.random.default_rng(0).normal(size=60)
+    found, moved = (np.array(mean_interval(values + by, groups, 0)) for by in (0, 10))
+    assert moved - 10 == pytest.approx(found)
 
 
 def test_exchange_test_is_mcnemar_s_and_counts_groups():

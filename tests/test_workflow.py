@@ -164,6 +164,17 @@ def test_alternatives_are_settings(clone, tmp_path, key, values, message):
     assert message in run.stdout
 
 
+def test_assumptions_can_be_turned_on_and_are_those_of_the_overlay(clone, tmp_path):
+    def change(settings):
+        settings["assumptions"] = {"alternatives": {"augmentation.fill": [7]}}
+
+    target, settings = "results/assumptions/summary.csv", overlay(clone, tmp_path, change)
+    flag = "--config", "assumptions=true"
+    run = snakemake(clone, "--dry-run", target, *flag, config=settings)
+    assert run.returncode == 0, run.stdout
+    assert "assumptions/fill=7/" in run.stdout and "assumptions/fill=128" not in run.stdout
+
+
 def test_changed_recipe_of_an_environment_hides_no_other_job(clone):
     jobs = planned(clone, "all", "--forcerun", "make_environment", config=None)
     assert jobs["train_phase"] == 5 * 4
