@@ -64,6 +64,15 @@ def test_copies_of_a_patients_images_tell_nothing_new(images, score):
     assert widths(4) == pytest.approx(widths(1), rel=0.2)
 
 
+def test_mean_of_shares_without_errors_is_as_sure_as_the_smaller():
+    """100 and 5 images: as 4 / (1/100 + 1/5) of them would give the mean its variance."""
+    chosen = np.arange(105) < 100
+    shares = [share_of(np.ones(105, bool), np.arange(105), part) for part in (chosen, ~chosen)]
+    found = mean_of(shares, np.arange(105), np.ones(105, bool))
+    assert found.value == found.high == 1
+    assert found.low == pytest.approx(0.025 ** (0.21 / 4))
+
+
 def test_gap_of_groups_without_a_common_patient(images):
     positive, _, chosen = images
     one, other = (share_of(positive, np.arange(N), part) for part in (chosen, ~chosen))

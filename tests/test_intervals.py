@@ -13,6 +13,7 @@ from cxr.evaluation.intervals import (
     design_effect,
     exchange_test,
     group_variance,
+    images_needed,
     mean_interval,
     paired_interval,
     proportion_interval,
@@ -44,6 +45,27 @@ def test_images_of_a_group_that_differ_are_not_worth_more():
     pairs, groups = np.tile([1.0, 0.0], 10), np.arange(20) // 2
     assert design_effect(pairs, groups) == 1
     assert design_effect(np.sort(pairs), groups) == pytest.approx(2 * (19 / 20) / (9 / 10))
+
+
+@pytest.mark.parametrize("n_areas", [1, 3])
+def test_auroc_that_hardly_moves_is_not_surer_than_independent_areas(n_areas):
+    sizes = [(20, 40)] * n_areas
+    low, _ = auroc_interval(0.95, np.tile([1e-6, -1e-6], 30), np.arange(60), sizes)
+    spread = low * (1 - low) * (1 + 29 * ((1 - low) / (2 - low) + low / (1 + low))) / 800
+    assert (0.95 - low) ** 2 == pytest.approx(1.959964**2 * spread / n_areas, rel=1e-5)
+
+
+def test_images_needed_by_hand():
+    """8 and 2 of 180: 10 differ, by 6 (Connor 1987); images that are there twice count once."""
+    differences, groups = np.array([1] * 8 + [-1] * 2 + [0] * 170), np.arange(180)
+    square, mean = 10 / 180, 6 / 180
+    shown = (1.959964 * square**0.5 + 0.841621 * (square - mean**2) ** 0.5) ** 2 / mean**2
+    assert images_needed(differences, groups) == np.ceil(shown)
+    equal = (1.959964 + 1.281552) ** 2 * square / 0.01**2
+    assert images_needed(differences, groups, within=0.01) == np.ceil(equal)
+    twice = images_needed(np.repeat(differences, 2), np.repeat(groups, 2))
+    assert twice == pytest.approx(2 * shown, rel=0.01)
+    assert np.isnan(images_needed(np.zeros(180), groups))
 
 
 def test_interval_of_shares_is_the_exact_one_and_of_repeated_images_no_narrower():
