@@ -201,6 +201,8 @@ def test_no_finding_that_is_missed_is_any_finding(tmp_path, tables, undrawn):
     expected = roc_auc_score(healthy[test], tables["logits"]["No Finding"][test])
     assert rows.value["auroc"] == pytest.approx(expected)
     assert rows.value["false_negatives"] < 0.2
+    everyone = table[(table.group == "all") & (table.measure == "auroc")].set_index("finding").value
+    assert everyone["mean"] == pytest.approx(everyone[["Mass", "Nodule"]].mean())
 
 
 def test_subgroups_of_a_net_that_was_trained_elsewhere(tmp_path, tables, undrawn):

@@ -136,7 +136,7 @@ def estimate(finding, measure, chosen, patients, min_images):
 def rows_of(group, measure, findings, patients, min_images):
     """Rows of COLUMNS, from attribute on, of a group: one per finding, and their mean.
 
-    The mean is over the findings that are known in the group and in the rest.
+    The mean is over the findings that are known in the group and in the rest, but any finding.
     """
     ones, others = (
         [estimate(finding, measure, chosen, patients, min_images) for finding in findings]
@@ -144,7 +144,9 @@ def rows_of(group, measure, findings, patients, min_images):
     )
     alone = not group.rest.any()
     both = [
-        places for places in zip(ones, others, strict=True) if places[0] and (places[1] or alone)
+        places
+        for finding, *places in zip(findings, ones, others, strict=True)
+        if finding.name != ANY_FINDING and places[0] and (places[1] or alone)
     ]
     one = mean_of([first for first, _ in both], patients, group.chosen) if both else None
     other = None
