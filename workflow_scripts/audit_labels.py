@@ -44,7 +44,7 @@ def audit_labels(logits, split, pretraining, min_images, out, radiologists=None)
     found = pd.DataFrame(rows, columns=COLUMNS).astype({"text": "Int64"})
     elsewhere = [net for net in logits if pretraining[net] == "elsewhere"]
     save_audit(out, found, describe(found, n_test, elsewhere, bool(radiologists)), "report")
-    drawn = found[found.measure.isin([BY_RADIOLOGISTS, BY_TEXT])]
+    drawn = found[found.measure.isin([BY_RADIOLOGISTS, BY_TEXT]) & found.value.notna()]
     names = [f"{row.of}, {row.finding}, {row.measure.split(', ')[1]}" for row in drawn.itertuples()]
     plot_intervals(out.figure, names, drawn.value, drawn.low, drawn.high, "AUROC")
 

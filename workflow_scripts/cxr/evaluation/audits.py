@@ -62,7 +62,7 @@ def plot_intervals(path, labels, values, lows, highs, xlabel, reference=None):
     axes.plot(values, places, "o", ms=4)
     axes.set_yticks(places, labels)
     axes.invert_yaxis()
-    axes.set_xlabel(xlabel)
+    axes.set_xlabel(xlabel if len(labels) else f"{xlabel}: none is known")
     if reference:
         value, name = reference
         axes.axvline(value, color="grey", lw=0.8, ls="--", label=name)
