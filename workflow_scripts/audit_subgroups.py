@@ -25,6 +25,7 @@ from cxr.data.chestxray14 import NO_FINDING, read_findings, read_people
 from cxr.data.overlaps import PRETRAINING, check_pretraining
 from cxr.evaluation.audits import add_outputs, save_audit
 from cxr.evaluation.gaps import area_of, gap_of, mean_of, share_of, youden_threshold
+from cxr.evaluation.intervals import LEVEL
 from cxr.figures import save_figure
 from matplotlib import pyplot as plt
 from statsmodels.stats.multitest import multipletests
@@ -37,7 +38,6 @@ SEXES, VIEWS = ("F", "M"), ("PA", "AP")
 AUROC, MISSED = "auroc", "false_negatives"
 MEASURES = {AUROC: "AUROC", MISSED: "false negatives"}
 MEAN, ANY_FINDING, UNCLEAR = "mean", "any finding", "can't be told"
-LEVEL = 0.05
 
 
 class Finding(NamedTuple):
