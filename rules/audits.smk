@@ -56,17 +56,20 @@ AUDITS = {
         "train": image_set("train"),
         "val": image_set("val"),
         "test": image_set("test_unedited"),
-    },
+    }
+    | lungs_found(),
     "regions": {
         "nets": last_checkpoints(),
         "train": image_set("train"),
         "images": image_set("test_edited"),
-    },
+    }
+    | lungs_found(),
     "text": {"text_boxes": f"{COVID19}/text_boxes.csv", "predictions": PREDICTIONS},
     "relevance": {
         "relevance": f"{HEATMAPS}/test_set.npz",
         "table": f"{HEATMAPS}/test_set.csv",
-    },
+    }
+    | lungs_found(),
     "adults": {
         "nets": last_checkpoints(),
         "images": archives(),

@@ -91,6 +91,24 @@ def check_sources(settings):
                 )
 
 
+def check_lungs(settings):
+    """Raise WorkflowError where there is nothing to find the lungs by."""
+    by, sources = settings["lungs"]["by"], settings["sources"].get("lung_masks", [])
+    if by == "masks" and not settings["lungs"]["masks"]:
+        raise config_error("lungs.masks", "empty; expected a folder of masks of lungs")
+    if by == "net" and not sources:
+        raise config_error(
+            "sources.lung_masks", "empty; expected masks to train a net on (lungs.by)"
+        )
+    names = [source["name"] for source in sources]
+    for source in sources:
+        if source.get("drawn_on", names[0]) not in names:
+            raise config_error(
+                f"sources.lung_masks.{source['name']}.drawn_on",
+                f"{source['drawn_on']!r}; expected one of {names}",
+            )
+
+
 def check_braces(settings):
     """Raise WorkflowError where a path has braces: Snakemake takes them for wildcards."""
     covid19 = settings["covid19"]
@@ -107,6 +125,7 @@ def check_braces(settings):
             f"covid19.{key}": [covid19[key] or ""]
             for key in ("lateral_views", "originals", "text_boxes", "masks")
         },
+        "lungs.masks": [settings["lungs"]["masks"] or ""],
     }
     for key, found in paths.items():
         for path in found:
@@ -123,4 +142,5 @@ SCHEMA = yaml.safe_load((HERE / "config/schema.yaml").read_text())
 check_keys(config, SCHEMA)
 check_nets(config)
 check_sources(config)
+check_lungs(config)
 check_braces(config)

@@ -18,7 +18,8 @@ def phantoms(settings):
     lists = [
         settings["covid19"][key] for key in ("lateral_views", "text_boxes", "masks")
     ]
-    return [path for path in [*local, *lists] if path and is_phantom(path)]
+    found = [*local, *lists, settings["lungs"]["masks"]]
+    return list(dict.fromkeys(path for path in found if path and is_phantom(path)))
 
 
 def source_of(dataset, name):
@@ -47,7 +48,8 @@ def local_covid19():
 def source_options(wildcards):
     """Where a source comes from and its sums, as options of download.py."""
     source = source_of(wildcards.dataset, wildcards.source)
-    return options({key: value for key, value in source.items() if key != "name"})
+    of_others = ("name", "drawn_on")
+    return options({key: source[key] for key in source if key not in of_others})
 
 
 # chestxray14
@@ -108,6 +110,75 @@ def augmentation_settings(wildcards):
     """Options of augment."""
     settings = settings_of(wildcards.get("net", ""))
     return options(settings["augmentation"] | {"seed": config["seed"]})
+
+
+# lungs
+
+
+def lungs_by():
+    """What finds the lungs: net, masks or ellipse.
+
+    A study whose images are local fetches masks only where it says `by: net`.
+    """
+    chosen, masks = config["lungs"]["by"], config["sources"].get("lung_masks", [])
+    if chosen != "auto":
+        return chosen
+    fetched = any("local" not in source for source in masks)
+    return "net" if masks and not (fetched and local_covid19()) else "ellipse"
+
+
+def lung_sources():
+    """{name: (path of masks, path of their images)} of sources.lung_masks."""
+    sources = config["sources"].get("lung_masks", [])
+    paths = {source["name"]: lung_path(source) for source in sources}
+    of_images = {source.get("drawn_on") for source in sources}
+    return {
+        source["name"]: (
+            paths[source["name"]],
+            paths.get(source.get("drawn_on"), COVID19_IMAGES),
+        )
+        for source in sources
+        if source["name"] not in of_images
+    }
+
+
+def lung_path(source):
+    """A local folder itself, a file where it is downloaded or linked to."""
+    local = source.get("local")
+    if local and (Path(local).is_dir() or is_phantom(local) and is_folder(local)):
+        return local
+    return f"results/downloads/lung_masks/{source['name']}"
+
+
+def lung_inputs(paths):
+    """Folders and files of masks or images; the age of phantoms and of links means nothing."""
+    own = [path for path in paths if path == COVID19_IMAGES or is_phantom(path)]
+    return [ancient(path) if path in own else path for path in paths] + [
+        f"{path}.csv" if path == COVID19_IMAGES else f"{path}.sha256" for path in own
+    ]
+
+
+def lung_images():
+    """The COVID-19 images to find lungs in, as options of find_lungs."""
+    arrays = [f"{COVID19}/{name}.npy" for name in UNEDITED]
+    return {"images": arrays, "tables": tables_of(arrays)}
+
+
+def lung_finder():
+    """What the lungs are found by, likewise."""
+    if lungs_by() == "net":
+        return {
+            "net": "results/lungs/net.safetensors",
+            "dice": "results/lungs/dice.csv",
+        }
+    return {"masks": config["lungs"]["masks"], "manifest": f"{COVID19}/manifest.csv"}
+
+
+def lungs_found():
+    """The lungs of the COVID-19 images, as an option of audits; without it they are the ellipse."""
+    if lungs_by() == "ellipse":
+        return {}
+    return {"lungs": [f"{COVID19}/lungs.npz", f"{COVID19}/lungs.csv"]}
 
 
 # audits

@@ -19,7 +19,8 @@ from collect_audits import collect_audits
 from cxr.cli import InputError
 from cxr.data.chestxray14 import years
 from cxr.data.image_sets import ImageSet, save_images
-from cxr.evaluation.audits import AuditOutputs, lungs, save_audit
+from cxr.data.lungs import ellipse
+from cxr.evaluation.audits import AuditOutputs, save_audit
 from small_trainings import CLASSES
 from torch import nn
 
@@ -584,7 +585,7 @@ def test_regions(tmp_path, out, load, planted):
 
     Nor does a new output layer help it.
     """
-    inside = lungs(SIZE)
+    inside = ellipse(SIZE)
     region = ~inside if planted else inside
     pixels = np.full((20, SIZE, SIZE), 60, np.uint8)
     pixels[10:, region] = 250
@@ -599,7 +600,7 @@ def test_regions(tmp_path, out, load, planted):
     without, only = ("100%", "50%") if planted else ("50%", "100%")
     assert result == (
         "mean accuracy of the nets (1) on 20 test images 100% (50% are of one class); with the "
-        f"lungs (a central ellipse) blacked out {without}; with all else blacked out {only}. With "
+        f"lungs (ellipse) blacked out {without}; with all else blacked out {only}. With "
         f"a new output layer, trained on such images, {without} and {only}"
     )
     assert table["all"] == new["all"] == 1
@@ -625,7 +626,7 @@ def test_regions_that_a_new_output_layer_can_use(tmp_path, out, load):
 def test_regions_without_test_images_are_not_known(tmp_path, out, load):
     pixels = np.zeros((20, SIZE, SIZE), np.uint8)
     train = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
-    load(lungs(SIZE))
+    load(ellipse(SIZE))
     audit_regions(
         {"netA": None}, train, image_set(tmp_path / "e.npy", pixels[:0], []), 0, outputs(out)
     )
@@ -638,7 +639,7 @@ def test_regions_of_one_class_have_no_new_output_layer(tmp_path, out, load):
     pixels = np.full((20, SIZE, SIZE), 60, np.uint8)
     images = image_set(tmp_path / "t.npy", pixels, NORMAL_AND_COVID19)
     train = image_set(tmp_path / "train.npy", pixels, "normal")
-    load(lungs(SIZE))
+    load(ellipse(SIZE))
     audit_regions({"netA": None}, train, images, 0, outputs(out))
     result, gate = finding(out)
     assert gate == "report"
@@ -647,7 +648,7 @@ def test_regions_of_one_class_have_no_new_output_layer(tmp_path, out, load):
 
 def relevance_finding(folder, maps, classes):
     """Of maps by the method that is put in words; by another, nothing is relevant inside."""
-    other = np.where(lungs(SIZE), -1.0, 1.0)[None].repeat(len(maps), axis=0)
+    other = np.where(ellipse(SIZE), -1.0, 1.0)[None].repeat(len(maps), axis=0)
     np.savez(folder / "maps.npz", grad_cam=other, preset_a_flat_conserving=maps)
     names = [f"{number}" for number in range(len(classes))] * 2
     methods = ["grad_cam"] * len(classes) + ["preset_a_flat_conserving"] * len(classes)
@@ -658,7 +659,7 @@ def relevance_finding(folder, maps, classes):
 
 @pytest.mark.parametrize("planted", [False, True])
 def test_relevance(tmp_path, planted):
-    maps = np.where(lungs(SIZE) != planted, 1.0, 0.1)[None].repeat(6, axis=0)
+    maps = np.where(ellipse(SIZE) != planted, 1.0, 0.1)[None].repeat(6, axis=0)
     maps[:, 0, 0] = -1000  # what speaks against doesn't count
     result, gate = relevance_finding(tmp_path, maps, [*CLASSES] * 2)
     assert gate == "report"
@@ -669,7 +670,7 @@ def test_relevance(tmp_path, planted):
     expected = ", ".join(f"{shares[0]:.0%} for {name} (n = 2)" for name in CLASSES)
     assert result == (
         f"of the relevance for a decision by LRP (conserving), on average {expected} lies in the "
-        "lungs (a central ellipse, 48% of the area)"
+        "lungs (ellipse, 48% of the area)"
     )
 
 

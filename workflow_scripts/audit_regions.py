@@ -1,9 +1,11 @@
 """Audit: what nets still decide rightly when the lungs, or all but the lungs, are blacked out.
 
 Once as they were trained, and once with a new output layer, trained on train images with the same
-part blacked out (a logistic regression of the features below it). Lungs are approximated by a
-central ellipse, not segmented. A net that reads lungs falls to chance without them; if a new
-output layer predicts the class without lungs, something else in the image shows it.
+part blacked out (a logistic regression of the features below it). Where the lungs are, --lungs says
+(a net, or drawn masks); without it they are approximated by a central ellipse, not segmented. A net
+that reads lungs falls to chance without them; if a new output layer predicts the class without
+lungs, something else in the image shows it, and be it the outline of what is black: the audit
+nuisance has that of the outline alone.
 """
 
 from pathlib import Path
@@ -12,7 +14,8 @@ import numpy as np
 import pandas as pd
 from cxr.cli import pair, parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
-from cxr.evaluation.audits import add_outputs, lungs, plot_intervals, save_audit
+from cxr.data.lungs import Lungs, add_lungs
+from cxr.evaluation.audits import add_outputs, plot_intervals, save_audit
 from cxr.evaluation.intervals import share_interval
 from cxr.evaluation.linear import linear_model
 from cxr.evaluation.predictions import image_groups
@@ -21,11 +24,20 @@ from cxr.nets.inputs import CachedFeatures
 from cxr.nets.prediction import EVALUATION_BATCH, predict_logits
 from cxr.nets.torch_nets import load_net
 
-COLUMNS = ["net", "region", "output_layer", "accuracy", "accuracy_low", "accuracy_high", "n"]
+COLUMNS = [
+    "net",
+    "region",
+    "output_layer",
+    "accuracy",
+    "accuracy_low",
+    "accuracy_high",
+    "n",
+    "lungs",
+]
 
 
-def audit_regions(nets, train, images, seed, out):
-    device = select_device()
+def audit_regions(nets, train, images, seed, out, lungs=None):
+    device, lungs = select_device(), Lungs(lungs)
     groups, rows = image_groups(open_images(images)[1]), []
     for name, path in progress(nets.items(), "nets"):
         net, description = load_net(path)
@@ -33,7 +45,8 @@ def audit_regions(nets, train, images, seed, out):
         learnt = open_by_class(train, outputs)
         tried = open_by_class(images, outputs)
         rows += [
-            (name, *row) for row in accuracies(net.to(device), learnt, tried, groups, seed, device)
+            (name, *row)
+            for row in accuracies(net.to(device), learnt, tried, lungs, groups, seed, device)
         ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     guess = float(tried.labels.mean(axis=0).max()) if len(tried) else np.nan
@@ -47,23 +60,22 @@ def audit_regions(nets, train, images, seed, out):
     )  # fmt: skip
 
 
-def accuracies(net, learnt, tried, groups, seed, device):
+def accuracies(net, learnt, tried, lungs, groups, seed, device):
     """Rows of COLUMNS but the net's name; without the new output layer if it can't be trained."""
     if not len(tried):
         return
-    inside = lungs(tried.shape[0])
     true, classes = tried.labels.argmax(axis=1), learnt.labels.argmax(axis=1)
-    for region, kept in {
-        "all": np.ones_like(inside), "without lungs": ~inside, "lungs alone": inside
-    }.items():  # fmt: skip
-        shown = masked(tried, kept)
+    for region in ("all", "without lungs", "lungs alone"):
+        shown = masked(tried, lungs, region)
         decisions = {"as trained": predict_logits(net, shown, device).argmax(axis=1)}
         if len(set(classes)) > 1:
-            model = linear_model(seed).fit(features(net, masked(learnt, kept), device), classes)
+            seen = masked(learnt, lungs, region)
+            model = linear_model(seed).fit(features(net, seen, device), classes)
             decisions["trained anew"] = model.predict(features(net, shown, device))
         for layer, decided in decisions.items():
             right = decided == true
-            yield region, layer, right.mean(), *share_interval(right, groups), len(true)
+            bounds = share_interval(right, groups)
+            yield region, layer, right.mean(), *bounds, len(true), lungs.describe(tried.images)
 
 
 def describe(table, guess):
@@ -74,9 +86,9 @@ def describe(table, guess):
     as_trained = means["as trained"]
     result = (
         f"mean accuracy of the nets ({table.net.nunique()}) on {table.n.max()} test images "
-        f"{as_trained['all']:.0%} ({guess:.0%} are of one class); with the lungs (a central "
-        f"ellipse) blacked out {as_trained['without lungs']:.0%}; with all else blacked out "
-        f"{as_trained['lungs alone']:.0%}. "
+        f"{as_trained['all']:.0%} ({guess:.0%} are of one class); with the lungs "
+        f"({table.lungs.iloc[0]}) blacked out {as_trained['without lungs']:.0%}; with all else "
+        f"blacked out {as_trained['lungs alone']:.0%}. "
     )
     if "trained anew" not in means:
         return result + "A new output layer can't be trained: train images are of one class"
@@ -87,10 +99,13 @@ def describe(table, guess):
     )
 
 
-def masked(data, kept):
-    """The images with all pixels black but those of kept, bool (size, size)."""
-    pixels = data.pixels(np.arange(len(data)))
-    return data.with_pixels(np.where(kept, pixels, 0).astype(np.uint8))
+def masked(data, lungs, region):
+    """The images with all pixels black but those of a region."""
+    if region == "all":
+        return data
+    inside = lungs.of(data.images, data.shape[0])
+    kept = inside if region == "lungs alone" else ~inside
+    return data.with_pixels(np.where(kept, data.pixels(np.arange(len(data))), np.uint8(0)))
 
 
 def features(net, data, device):
@@ -107,6 +122,7 @@ if __name__ == "__main__":
     add_image_set(arguments, "--train", "train images, no variants")
     add_image_set(arguments, "--images", "test images")
     arguments.add_argument("--seed", type=int, required=True)
+    add_lungs(arguments)
     add_outputs(arguments)
     chosen = vars(arguments.parse_args())
     with user_errors():

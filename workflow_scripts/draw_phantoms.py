@@ -3,8 +3,8 @@
 For the demo and the tests, which need images that anyone may use and any machine can make.
 Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
 COVID-19 database's NORMAL and Viral Pneumonia. Where the marks of disease show is written too: as
-NIH's list of boxes, and as masks of the COVID-19 database's images. Equal arguments give equal
-bytes.
+NIH's list of boxes, and as masks of the COVID-19 database's images, beside masks of their lungs.
+Equal arguments give equal bytes.
 """
 
 import gzip
@@ -25,7 +25,7 @@ from cxr.data.chestxray14 import (
     RADIOLOGISTS,
     read_labels,
 )
-from cxr.data.phantoms import COVID19, MARKS, draw_lateral, draw_marked
+from cxr.data.phantoms import COVID19, MARKS, draw_lateral, draw_marked, draw_parts
 from cxr.files import atomic_write, write_file, write_table
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -138,7 +138,8 @@ def draw_covid19(
 ):
     """Class folders, metadata and README like Kaggle's version 1, and two lists as if by hand.
 
-    Beside the lists, in masks/, white where an image's opacities show, by the names of the images.
+    Beside the lists, by the names of the images, in masks/, white where an image's opacities show,
+    and in lung_masks/ its lungs.
     And a table like the COVID-19 image data collection's, of patients, views and pages.
     """
     rng = np.random.default_rng([seed, 19])
@@ -160,8 +161,9 @@ def draw_covid19(
                 lateral_views.append((path, "side view"))
                 image = Image.fromarray(draw_lateral(stored_size, rng))
             else:
-                image, shown = draw_marked(marks, stored_size, rng)
+                image, shown, lungs = draw_parts(marks, stored_size, rng)
                 image = Image.fromarray(image)
+                write_file(lists / "lung_masks" / path, png(Image.fromarray(lungs)))
                 if marks:
                     mask = Image.fromarray(255 * shown.any(axis=0).astype(np.uint8))
                     write_file(lists / "masks" / path, png(mask))

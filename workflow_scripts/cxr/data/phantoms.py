@@ -49,14 +49,20 @@ COVID19 = Mark(0.48, 0.0, 0.11, 0.10, 0.8, 14, (0.14, 0.34), edge=1.3, bilateral
 
 def draw_frontal(marks, size, rng):
     """Frontal view with marks (a list of Mark) in its lungs; uint8 (size, size)."""
-    return draw_marked(marks, size, rng)[0]
+    return draw_parts(marks, size, rng)[0]
 
 
 def draw_marked(marks, size, rng):
-    """draw_frontal's picture, and where each of its marks shows: bool (len(marks), size, size).
+    """draw_frontal's picture, and where each of its marks shows: bool (len(marks), size, size)."""
+    return draw_parts(marks, size, rng)[:2]
 
-    A mark shows where it takes the tissue at least VISIBLE of the way to dense, or to air, and
-    neither heart nor spine nor abdomen lies over it.
+
+def draw_parts(marks, size, rng):
+    """draw_marked's picture and marks, and where its lungs are: bool (size, size).
+
+    Lungs reach to diaphragm and mediastinum and hold what lies behind the heart. A mark shows where
+    it takes the tissue at least VISIBLE of the way to dense, or to air, and neither heart nor spine
+    nor abdomen lies over it.
     """
     x, y = chest_grid(size, rng)
     side = np.abs(x)
@@ -93,7 +99,8 @@ def draw_marked(marks, size, rng):
     trachea = inside(side, 0.05, 0.05) * inside(y, -0.25, 0.15)
     picture = expose(picture + 0.025 * vertebrae * body - 0.20 * trachea * body, size, rng)
     shown = [resize(mask, size) >= VISIBLE for mask in drawn]
-    return picture, np.array(shown, bool).reshape(-1, size, size)
+    outlined = resize(lungs * (1 - mediastinum), size) >= 0.5
+    return picture, np.array(shown, bool).reshape(-1, size, size), outlined
 
 
 def draw_lateral(size, rng):

@@ -1,4 +1,4 @@
-"""What audits share: how a finding is worded and written, and where lungs are taken to be."""
+"""What audits share: how a finding is worded and written."""
 
 import argparse
 from pathlib import Path
@@ -68,13 +68,3 @@ def plot_intervals(path, labels, values, lows, highs, xlabel, reference=None):
         axes.axvline(value, color="grey", lw=0.8, ls="--", label=name)
         axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     save_figure(path, drawing)
-
-
-def lungs(size):
-    """Where the lungs of a frontal view are, roughly: bool (size, size).
-
-    The ellipse around the middle whose half-axes are 0.38 of the width and 0.40 of the height. It
-    holds heart and spine too, and is no segmentation.
-    """
-    y, x = (np.indices((size, size)) + 0.5) / size - 0.5
-    return (x / 0.38) ** 2 + (y / 0.40) ** 2 <= 1
