@@ -64,6 +64,8 @@ rule find_lungs:
         "results/logs/data/covid19/lungs.npz.log",
     conda:
         CONDA_TORCH
+    resources:
+        mem_mb=growing(2000),
     params:
         **step("find_lungs"),
         options=lambda wildcards: options(lung_images() | lung_finder()),

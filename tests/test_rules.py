@@ -30,7 +30,7 @@ def test_a_cluster_gets_few_jobs():
     jobs = planned(ROOT, "--forceall", "all", config=None)
     on_cluster = {rule: n for rule, n in jobs.items() if rule not in local_rules()}
     assert on_cluster["train_phase"] == 20
-    assert sum(on_cluster.values()) <= 64, on_cluster
+    assert sum(on_cluster.values()) <= 66, on_cluster
 
 
 def words_of(command, option):

@@ -36,15 +36,18 @@ from cxr.tables import read_table
 
 
 def find_lungs(images, tables, out, net=None, dice=None, masks=None, manifest=None):
-    pixels, names = read_sets(images, tables)
+    pixels, places, names = read_sets(images, tables)
+    size = pixels[0].shape[1]
+    lungs, reasons = np.zeros((len(names), size, size), bool), [""] * len(names)
     if net:
-        lungs, reasons, kind = by_net(pixels, net), [""] * len(names), described(dice)
+        kind = described(dice)
+        by_net(lungs, [pixels[number][row] for number, row in places], net)
     else:
-        lungs, reasons = from_masks(names, masks, manifest, pixels.shape[1])
         kind = MASKS
+        reasons = from_masks(lungs, names, masks, manifest)
     reasons = [reason or implausible(mask) for mask, reason in zip(lungs, reasons, strict=True)]
     instead = np.array([reason != "" for reason in reasons], bool)
-    lungs[instead] = ellipse(pixels.shape[1])
+    lungs[instead] = ellipse(size)
     table = pd.DataFrame({"image": names, "lungs": np.where(instead, ELLIPSE, kind)})
     table["share"] = np.round(lungs.mean(axis=(1, 2)), 4)
     table["reason"] = reasons
@@ -53,22 +56,25 @@ def find_lungs(images, tables, out, net=None, dice=None, masks=None, manifest=No
 
 
 def read_sets(images, tables):
-    """Pixels, uint8 (n, size, size), and names of the images of several sets, each once."""
+    """Arrays of several sets, and the places (array, row) and names of their images, each once."""
     opened = list(open_all(images, tables))
-    names = pd.concat([rows.image for _, rows in opened], ignore_index=True)
-    first = (~names.duplicated()).to_numpy()
-    return np.concatenate([array for array, _ in opened])[first], names[first].to_numpy()
+    places = {}
+    for number, (_, rows) in enumerate(opened):
+        for row, image in enumerate(rows.image):
+            places.setdefault(image, (number, row))
+    return [array for array, _ in opened], list(places.values()), list(places)
 
 
-def by_net(pixels, path):
-    """Lungs, bool (n, size, size), in images, uint8 alike, as the net at a path finds them."""
+def by_net(lungs, pictures, path):
+    """Put into lungs, bool (n, size, size), what the net at a path finds in uint8 pictures."""
     from cxr.nets import lung_nets  # slow to import, and only this needs it
     from cxr.nets.devices import select_device
 
     net, size = lung_nets.load_lung_net(path)
     device = select_device()
-    found = lung_nets.find_lungs(net.to(device), size, pixels, device)
-    return np.array(list(progress(found, "images", total=len(pixels))), bool)
+    found = lung_nets.find_lungs(net.to(device), size, pictures, device)
+    for number, mask in enumerate(progress(found, "images", total=len(pictures))):
+        lungs[number] = mask
 
 
 def described(dice):
@@ -78,10 +84,10 @@ def described(dice):
     return f"net (Dice {row.dice:.2f}{bounds})"
 
 
-def from_masks(names, folder, manifest, size):
-    """Lungs, bool (n, size, size), in masks by the names of images, and why there are none."""
+def from_masks(lungs, names, folder, manifest):
+    """Put into lungs, bool (n, size, size), masks by the names of images; why there are none."""
     stored = read_image_table(manifest, ["width", "height"], unique=["image"]).set_index("image")
-    files, lungs, reasons = Files(folder), np.zeros((len(names), size, size), bool), []
+    files, reasons = Files(folder), []
     masks = {match.image: match.mask for match in match_names(names, files.images) if match.image}
     for number, image in enumerate(progress(names, "images")):
         reason = "" if image in masks else "no mask"
@@ -90,7 +96,7 @@ def from_masks(names, folder, manifest, size):
                 mask = read_grey(files.source(masks[image]))
                 if mask.size != tuple(stored.loc[image, ["width", "height"]]):
                     raise InputError("the mask differs from its image in size")
-                lungs[number] = resized(lungs_in(mask), size)
+                lungs[number] = resized(lungs_in(mask), lungs.shape[1])
             except Exception as error:  # nothing about one mask may cost the others
                 reason = reason_of(error)
         reasons.append(reason)
@@ -99,7 +105,7 @@ def from_masks(names, folder, manifest, size):
             f"{folder}: found a mask that fits none of {len(names)} images, expected some such as "
             f"{Path(names[0]).with_suffix('.png')}; the first: {reasons[0]}"
         )
-    return lungs, reasons
+    return reasons
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ SETTINGS = {
     "encoder": str, "image_size": int, "steps": int, "batch_size": int, "learning_rate": float,
     "folds": int, "seed": int, "candidates": int, "correlation": float,
 }  # fmt: skip
-SHOWN, SHOWN_SIZE, COLUMNS = 24, 240, 6
+SHOWN, SHOWN_SIZE, COLUMNS = 12, 240, 6
 DRAWN_COLOUR, FOUND_COLOUR = (0, 114, 178), (230, 159, 0)
 
 

@@ -153,10 +153,9 @@ def match_names(images, masks):
     for mask in masks:
         path = PurePosixPath(mask)
         found = by_name.get(path.name) or by_stem.get(path.stem, [])
-        if len(found) > 1:
-            found = [name for name in found if PurePosixPath(name).parent.name == path.parent.name]
-        if len(found) == 1:
-            yield Match(mask, found[0])
+        near = [name for name in found if PurePosixPath(name).parent.name == path.parent.name]
+        if len(found) == 1 or len(near) == 1:
+            yield Match(mask, (found if len(found) == 1 else near)[0])
         else:
             yield Match(mask, "", "several images of its name" if found else "no image of its name")
 

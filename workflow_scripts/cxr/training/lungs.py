@@ -1,5 +1,7 @@
 """Training of a net that finds lungs, on few images: strongly varied, by cross-validation."""
 
+import math
+
 import cv2
 import numpy as np
 import torch
@@ -11,15 +13,18 @@ from cxr.nets.lung_nets import create, network_input
 def fit(pixels, masks, encoder, image_size, steps, batch_size, learning_rate, seed, device):
     """A net that finds lungs, trained on images, uint8 (n, s, s), and masks, bool alike.
 
-    AdamW, with a learning rate that rises for a tenth of the steps and falls to zero, on the sum of
-    binary cross entropy and 1 - soft Dice. Equal arguments give equal weights on equal devices.
+    AdamW, with a learning rate that rises for a tenth of the steps and falls by a cosine to zero,
+    on the sum of binary cross entropy and 1 - soft Dice. Equal arguments give equal weights on
+    equal devices. pixels and masks may have any size.
     """
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     net = create(encoder).to(device, memory_format=torch.channels_last).train()
     optimizer = torch.optim.AdamW(net.parameters(), lr=learning_rate, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, learning_rate, total_steps=steps, pct_start=0.1
+    warmup = max(1, steps // 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: min((step + 1) / warmup, 0.5 + 0.5 * math.cos(math.pi * step / steps)),
     )
     for batch in drawn_batches(len(pixels), batch_size, steps, rng):
         varied = [vary(pixels[place], masks[place], image_size, rng) for place in batch]
