@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 pytest.importorskip("snakemake")
-from studies import ROOT, planned, snakemake
+from studies import ROOT, overlay, planned, snakemake
 
 
 def is_gate(path):
@@ -75,3 +75,45 @@ def test_every_script_is_listed_once_under_its_rules():
         for name in listed[chapter]:
             step = "audit_{audit}" if name.startswith("audit_") else name
             assert re.search(rf'step\(\s*"{re.escape(step)}"', steps), (chapter, name)
+
+
+@pytest.mark.parametrize(
+    "lungs, masks, jobs",
+    [
+        ({"by": "auto"}, [{"name": "drawn", "local": "phantoms/lung_masks"}], {"train", "find"}),
+        ({"by": "auto"}, [{"name": "drawn", "url": "https://example.org/masks.zip"}], set()),
+        ({"by": "net"}, [{"name": "drawn", "url": "https://example.org/masks.zip"}],
+         {"train", "find", "download"}),
+        ({"by": "masks", "masks": "phantoms/lung_masks"}, [], {"find"}),
+        ({"by": "auto"}, [], set()),
+    ],
+)  # fmt: skip
+def test_where_lungs_are_from(tmp_path, lungs, masks, jobs):
+    """By default from a net, where there are masks; local studies download none unasked."""
+
+    def change(settings):
+        settings["lungs"] = {"masks": None} | lungs
+        settings["sources"]["lung_masks"] = masks
+
+    path = overlay(ROOT, tmp_path, change)
+    run = planned(ROOT, "--directory", tmp_path, "results/audits/nuisance.csv", config=path)
+    names = {"train_lungs": "train", "find_lungs": "find", "download": "download"}
+    assert {names[rule] for rule in run if rule in names} == jobs
+
+
+@pytest.mark.parametrize(
+    "lungs, masks, words",
+    [
+        ({"by": "net"}, [], "sources.lung_masks: empty; expected masks to train a net on"),
+        ({"by": "masks"}, [], "lungs.masks: empty; expected a folder of masks"),
+        ({"by": "auto"}, [{"name": "a", "local": "phantoms/lung_masks", "drawn_on": "b"}],
+         "sources.lung_masks.a.drawn_on: 'b'; expected one of"),
+    ],
+)  # fmt: skip
+def test_lungs_from_nothing_are_an_error(tmp_path, lungs, masks, words):
+    def change(settings):
+        settings["lungs"] = {"masks": None} | lungs
+        settings["sources"]["lung_masks"] = masks
+
+    run = snakemake(ROOT, "--dry-run", "all", config=overlay(ROOT, tmp_path, change))
+    assert run.returncode and f"config: {words}" in run.stdout
