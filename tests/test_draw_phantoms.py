@@ -17,9 +17,11 @@ from cxr.data.chestxray14 import (
 )
 from cxr.data.decoding import read_grey
 from cxr.data.images import cover
+from cxr.data.lungs import implausible
 from cxr.data.phantoms import BRIGHTEST, COVID19, MARKS, draw_frontal, draw_lateral, draw_marked
 from draw_phantoms import draw_chestxray14, draw_covid19, draw_radiologists
 from PIL import Image
+from scipy import ndimage
 
 HEADER = (
     b"Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position,"
@@ -135,7 +137,7 @@ def test_covid19_has_the_files_of_kaggle(covid19):
         ],
     }
     images = {f"{folder}/{name}" for folder, listed in names.items() for name in listed}
-    masks = {name for name in found if name.startswith("masks/")}
+    masks = {name for name in found if name.startswith(("masks/", "lung_masks/"))}
     assert {name for name in set(found) - masks if name.endswith(".png")} == images
     assert set(found) - masks - images == {
         "COVID-19.metadata.xlsx",
@@ -230,6 +232,22 @@ def test_every_boxed_finding_has_a_box_that_its_image_has_the_label_of(chestxray
     assert names < set(FINDINGS) and len(names) == 8
     listed = boxes.groupby("finding").image.nunique()
     assert (listed / labels[sorted(names)].sum()).min() > 0.6, "few are hidden behind the heart"
+
+
+def test_frontal_images_have_masks_of_their_lungs(covid19):
+    """Two dark fields, brighter around; side views have none."""
+    laterals = set(pd.read_csv(covid19 / "lateral_views.csv").image)
+    folder = covid19 / "lung_masks"
+    masks = {str(path.relative_to(folder)) for path in folder.glob("*/*")}
+    images = {str(path.relative_to(covid19)) for path in covid19.glob("[CNV]*/*.png")}
+    assert masks == images - laterals
+    for mask in masks:
+        lungs = np.asarray(read_grey(folder / mask)) > 0
+        pixels = np.asarray(read_grey(covid19 / mask))
+        assert implausible(lungs) == "" and ndimage.label(lungs)[1] == 2
+        if mask.startswith("NORMAL"):
+            around = ndimage.binary_dilation(lungs, iterations=4) & ~lungs
+            assert pixels[lungs].mean() < pixels[around].mean()
 
 
 def test_opacities_have_masks_of_their_image_s_size(covid19):

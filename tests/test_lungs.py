@@ -338,7 +338,7 @@ def test_a_net_finds_the_lungs_of_image_sets(study, tmp_path):
     drawn = [Image.open(study / f"masks/{number}.jpg") for number in range(3)]
     found = zip(lungs.of(names, 96), map(np.asarray, drawn), strict=True)
     assert np.mean([training.dice(*both) for both in found]) > 0.8
-    assert re.fullmatch(r"net \(Dice 0\.\d\d \[0\.\d\d, 0\.\d\d\]\)", lungs.describe(names))
+    assert re.fullmatch(r"net, Dice 0\.\d\d \[0\.\d\d, 0\.\d\d\]", lungs.describe(names))
     with pytest.raises(InputError, match="no lungs of image 'x'"):
         lungs.of(["x"], 96)
     with pytest.raises(InputError, match="lungs at 96 pixels, expected 64"):

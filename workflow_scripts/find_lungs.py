@@ -81,7 +81,7 @@ def described(dice):
     """What a net's lungs are called: with its Dice on masks kept apart, and the interval."""
     row = read_table(dice, filled=["of"], numbers=["dice"]).query("of == 'all'").iloc[0]
     bounds = f" [{row.dice_low:.2f}, {row.dice_high:.2f}]" if pd.notna(row.dice_low) else ""
-    return f"net (Dice {row.dice:.2f}{bounds})"
+    return f"net, Dice {row.dice:.2f}{bounds}"
 
 
 def from_masks(lungs, names, folder, manifest):
