@@ -142,10 +142,13 @@ def read_collection(images, name):
     """{file name: (finding, patient)} of the COVID-19 image data collection's table."""
     content = images.source(name)
     source = io.BytesIO(content) if isinstance(content, bytes) else content
-    table = pd.read_csv(source, dtype=str, keep_default_na=False)
+    table = pd.read_csv(source, dtype=str, keep_default_na=False).rename(columns=str.lower)
     needed = ["filename", "finding", "patientid"]
     if missing := [column for column in needed if column not in table]:
-        raise InputError(f"{images.root}: {name} has no column {missing[0]!r}, expected {needed}")
+        print(
+            f"warning: {images.root}: {name} has no column {missing[0]}: ignored", file=sys.stderr
+        )
+        return {}
     rows = zip(table.filename, table.finding, table.patientid, strict=True)
     return {name: (finding.rpartition("/")[2], patient) for name, finding, patient in rows}
 
