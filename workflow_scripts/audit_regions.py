@@ -4,8 +4,8 @@ Once as they were trained, and once with a new output layer, trained on train im
 part blacked out (a logistic regression of the features below it). Where the lungs are, --lungs says
 (a net, or drawn masks); without it they are approximated by a central ellipse, not segmented. A net
 that reads lungs falls to chance without them; if a new output layer predicts the class without
-lungs, something else in the image shows it, and be it the outline of what is black: the audit
-nuisance has that of the outline alone.
+lungs, something else in the image shows it. That may be the outline of what is black, which the
+audit nuisance tries by itself.
 """
 
 from pathlib import Path
