@@ -58,6 +58,7 @@ include: "rules/test_set.smk"
 include: "rules/methods.smk"
 include: "rules/localisation.smk"
 include: "rules/audits.smk"
+include: "rules/external.smk"
 include: "rules/tables.smk"
 include: "rules/replicates.smk"
 include: "rules/assumptions.smk"
@@ -99,6 +100,8 @@ localrules:
     prepare_boxes,
     prepare_masks,
     compare_methods,
+    list_external,
+    evaluate_external,
     audit,
     audit_duplicates,
     collect_audits,
@@ -138,6 +141,7 @@ rule study:
             ],
         ),
         collect("results/figures/calibration_{net}.svg", net=config["nets"]),
+        "results/tables/external.csv",
         "results/audits/audits.csv",
         "results/audits/checklists.csv",
         collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),

@@ -12,18 +12,18 @@ def phantoms(settings):
     """Files that the configuration expects of draw_phantoms; none in the real study."""
     local = [
         source.get("local")
-        for sources in settings["sources"].values()
+        for sources in sources_of(settings).values()
         for source in sources
     ]
     lists = [
         settings["covid19"][key] for key in ("lateral_views", "text_boxes", "masks")
-    ]
+    ] + [given["text_boxes"] for given in settings["external"]["sets"].values()]
     return [path for path in [*local, *lists] if path and is_phantom(path)]
 
 
 def source_of(dataset, name):
     return next(
-        source for source in config["sources"][dataset] if source["name"] == name
+        source for source in sources_of(config)[dataset] if source["name"] == name
     )
 
 
@@ -31,7 +31,7 @@ def names_of_sources(local):
     """Names of the sources that are local, or are not; the COVID-19 database is apart."""
     return [
         source["name"]
-        for dataset, sources in config["sources"].items()
+        for dataset, sources in sources_of(config).items()
         for source in sources
         if dataset != "covid19" and ("local" in source) == local
     ]

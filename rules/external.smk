@@ -1,0 +1,231 @@
+"""External sets: listed, prepared as test images are, predicted by all nets, and evaluated."""
+
+EXTERNAL = config["external"]["sets"]
+EXTERNAL_DATA = "results/data/external"
+
+
+def by_set(path):
+    """{set: a path with its name in place of {}}."""
+    return {name: path.format(name) for name in EXTERNAL}
+
+
+def external_sources(wildcards):
+    """{name: where it is} of a set's sources: folders in their place, files once fetched."""
+    return {
+        source["name"]: (
+            source["local"]
+            if "local" in source and is_folder_there(source["local"])
+            else f"results/downloads/{external_dataset(wildcards.set)}/{source['name']}"
+        )
+        for source in EXTERNAL[wildcards.set]["sources"]
+    }
+
+
+def is_folder_there(path):
+    """Whether a local source is a folder, or will be one that is drawn."""
+    return is_folder(path) if is_phantom(path) else Path(path).is_dir()
+
+
+def external_settings(wildcards):
+    """Options of list_external: what the words of a set and the columns of its table mean."""
+    given = EXTERNAL[wildcards.set]
+    table = given.get("table", {})
+    only = {
+        column: [words] if isinstance(words, str) else words
+        for column, words in table.get("only", {}).items()
+    }
+    return options(
+        {
+            "sources": external_sources(wildcards),
+            "classes": json.dumps(given["classes"], sort_keys=True),
+            "table": table.get("file"),
+            **{
+                f"{name}_column": table.get(name)
+                for name in ("image", "class", "patient")
+            },
+            "only": [
+                f"{column}={word}" for column, words in only.items() for word in words
+            ],
+            "encoding": table.get("encoding"),
+        }
+    )
+
+
+def external_known():
+    """Images that nets have learnt from or were tested on: arrays, and their tables."""
+    arrays = [*(f"{COVID19}/{name}.npy" for name in UNEDITED), *archives()]
+    return {"known": arrays, "known_tables": tables_of(arrays)}
+
+
+def external_boxes():
+    """{set: its table of words}, where it has one."""
+    return {
+        name: given["text_boxes"]
+        for name, given in EXTERNAL.items()
+        if given["text_boxes"] not in (None, "found")
+    }
+
+
+rule list_external:
+    input:
+        sources=lambda wildcards: [
+            ancient(path) for path in external_sources(wildcards).values()
+        ],
+        sums=lambda wildcards: sums_of(
+            path for path in external_sources(wildcards).values() if is_phantom(path)
+        ),
+        env=environment("torch"),
+    output:
+        folder=directory("results/downloads/external/{set}"),
+        manifest=f"{EXTERNAL_DATA}/{{set}}/manifest.csv",
+    log:
+        "results/logs/data/external/{set}/manifest.csv.log",
+    wildcard_constraints:
+        set=one_of(EXTERNAL),
+    conda:
+        CONDA_TORCH
+    params:
+        **step("list_external"),
+        options=external_settings,
+    message:
+        "Listing the images of the external set {wildcards.set}"
+    shell:
+        "{params.run} {params.options} --folder {output.folder} --out {output.manifest} &> {log}"
+
+
+if EXTERNAL:
+
+    rule prepare_external:
+        input:
+            folders=[
+                ancient(path)
+                for path in by_set("results/downloads/external/{}").values()
+            ],
+            manifests=list(by_set(f"{EXTERNAL_DATA}/{{}}/manifest.csv").values()),
+            text_boxes=list(external_boxes().values()),
+            known=files_of(external_known()),
+            env=environment("torch"),
+        output:
+            images=list(by_set(f"{EXTERNAL_DATA}/{{}}/images.npy").values()),
+            tables=list(by_set(f"{EXTERNAL_DATA}/{{}}/images.csv").values()),
+            left_out=list(by_set(f"{EXTERNAL_DATA}/{{}}/left_out.csv").values()),
+            boxes=list(by_set(f"{EXTERNAL_DATA}/{{}}/text_boxes.csv").values()),
+        log:
+            "results/logs/data/external.log",
+        conda:
+            CONDA_TORCH
+        threads: 2
+        resources:
+            mem_mb=growing(4000),
+            runtime=growing(120),
+        params:
+            **step("prepare_external"),
+            options=options(
+                external_known()
+                | {
+                    "folders": by_set("results/downloads/external/{}"),
+                    "manifests": by_set(f"{EXTERNAL_DATA}/{{}}/manifest.csv"),
+                    "text_boxes": external_boxes() or None,
+                    "words_in": [
+                        name
+                        for name in EXTERNAL
+                        if EXTERNAL[name]["text_boxes"] == "found"
+                    ]
+                    or None,
+                    "size": config["image_size"],
+                    "max_unreadable": config["max_unreadable"],
+                    **{
+                        name: config["covid19"]["duplicates"][name]
+                        for name in ("candidates", "correlation")
+                    },
+                    "images": by_set(f"{EXTERNAL_DATA}/{{}}/images.npy"),
+                    "tables": by_set(f"{EXTERNAL_DATA}/{{}}/images.csv"),
+                    "left_out": by_set(f"{EXTERNAL_DATA}/{{}}/left_out.csv"),
+                    "boxes": by_set(f"{EXTERNAL_DATA}/{{}}/text_boxes.csv"),
+                }
+            ),
+        message:
+            "Reading the external sets, covering words, looking for copies"
+        shell:
+            "{params.run} {params.options} --threads {threads} &> {log}"
+
+    rule predict_external:
+        input:
+            nets=list(last_checkpoints().values()),
+            images=rules.prepare_external.output.images,
+            tables=rules.prepare_external.output.tables,
+            env=environment("torch"),
+        output:
+            "results/external/logits.csv",
+        log:
+            "results/logs/external/logits.csv.log",
+        conda:
+            CONDA_TORCH
+        resources:
+            gpu=1,
+            mem_mb=growing(8000),
+        params:
+            **step("predict_external"),
+            options=options(
+                {
+                    "nets": last_checkpoints(),
+                    "images": by_set(f"{EXTERNAL_DATA}/{{}}/images.npy"),
+                    "tables": by_set(f"{EXTERNAL_DATA}/{{}}/images.csv"),
+                }
+            ),
+        message:
+            "Predicting the external sets"
+        shell:
+            "{params.run} {params.options} --out {output} &> {log}"
+
+
+rule evaluate_external:
+    input:
+        net_files("last_logits.csv"),
+        net_files("calibration.csv"),
+        logits="results/external/logits.csv" if EXTERNAL else [],
+        left_out=rules.prepare_external.output.left_out if EXTERNAL else [],
+        env=environment("torch"),
+    output:
+        table=report(
+            "results/tables/external.csv",
+            category="3 Results",
+            labels={"what": "Images from elsewhere: scores"},
+            caption="../report/captions/external.rst",
+        ),
+        confusion=report(
+            "results/external/confusion.csv",
+            category="3 Results",
+            labels={"what": "Images from elsewhere: confusion matrices"},
+            caption="../report/captions/external.rst",
+        ),
+        first_page="results/external/first_page.csv",
+        figure=report(
+            "results/figures/external.svg",
+            category="3 Results",
+            labels={"what": "Images from elsewhere: figure"},
+            caption="../report/captions/external.rst",
+        ),
+        finding="results/audits/external.finding.csv",
+    log:
+        "results/logs/tables/external.csv.log",
+    conda:
+        CONDA_TORCH
+    params:
+        **step("evaluate_external"),
+        options=options(
+            {
+                "internal": by_net("last_logits.csv"),
+                "calibrations": by_net("calibration.csv"),
+                "logits": "results/external/logits.csv" if EXTERNAL else None,
+                "left_out": by_set(f"{EXTERNAL_DATA}/{{}}/left_out.csv") or None,
+                "min_confidence": config["external"]["min_confidence"],
+            }
+        ),
+        published=as_json(config["published"]["external"]),
+    message:
+        "Evaluating the nets on external sets"
+    shell:
+        "{params.run} {params.options} --published {params.published} --table {output.table}"
+        " --confusion {output.confusion} --first-page {output.first_page}"
+        " --figure {output.figure} --finding {output.finding} &> {log}"
