@@ -37,6 +37,12 @@ def external_settings(wildcards):
     return options(
         {
             "sources": external_sources(wildcards),
+            "trees": {
+                source["name"]: source["git_tree"]
+                for source in given["sources"]
+                if "git_tree" in source
+            }
+            or None,
             "classes": json.dumps(given["classes"], sort_keys=True),
             "table": table.get("file"),
             **{

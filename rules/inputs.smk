@@ -47,7 +47,9 @@ def local_covid19():
 def source_options(wildcards):
     """Where a source comes from and its sums, as options of download.py."""
     source = source_of(wildcards.dataset, wildcards.source)
-    return options({key: value for key, value in source.items() if key != "name"})
+    return options(
+        {key: source[key] for key in source if key not in ("name", "git_tree")}
+    )
 
 
 # chestxray14

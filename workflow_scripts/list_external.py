@@ -18,11 +18,12 @@ from collections import Counter
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
+from cxr.checksums import file_sum, git_tree
 from cxr.cli import InputError, pair, parser, user_errors
 from cxr.data.covid19 import CLASSES
 from cxr.data.decoding import image_files, print_passed
 from cxr.data.folders import walk
-from cxr.data.sources import file_sum, link_local, unpack_zip
+from cxr.data.sources import link_local, unpack_zip
 from cxr.files import write_table
 from cxr.tables import is_missing, read_table
 
@@ -30,11 +31,11 @@ COLUMNS = ["image", "path", "class", "patient_id", "sha256", "reason"]
 
 
 def list_external(
-    sources, classes, folder, out, table=None, image_column=None, class_column=None,
+    sources, classes, folder, out, trees=(), table=None, image_column=None, class_column=None,
     patient_column=None, only=(), encoding="utf-8",
 ):  # fmt: skip
     class_of = classes_by_word(classes)
-    bring_together(sources, folder)
+    bring_together(sources, folder, dict(trees))
     passed = Counter()
     files = [path.as_posix() for path in image_files(folder, passed)]
     print_passed(folder, passed)
@@ -68,17 +69,33 @@ def classes_by_word(classes):
     return found
 
 
-def bring_together(sources, folder):
-    """Link the sources, (name, path), into a folder; zip files are unpacked into it."""
+def bring_together(sources, folder, trees):
+    """Link the sources, (name, path), into a folder; zip files are unpacked into it.
+
+    trees: {name of a zip file: the git tree that is its one folder}. InputError if it isn't.
+    """
     for name, source in sources:
         if not source.exists():
             raise InputError(f"{source}: no such file or folder")
         if source.is_file() and zipfile.is_zipfile(source):
-            unpack_zip(source, folder / name.removesuffix(".zip"))
-        elif source.suffix.lower() == ".zip":
-            raise InputError(f"{source}: not a whole zip file; download it again")
+            unpacked = unpack_zip(source, folder / name.removesuffix(".zip"))
+            if name in trees:
+                check_tree(source, unpacked, trees[name])
+        elif source.suffix.lower() == ".zip" or name in trees:
+            raise InputError(f"{source}: not a whole zip file; remove it, and get it again")
         else:
             link_local(source, folder / name)
+
+
+def check_tree(source, unpacked, expected):
+    """Raise InputError unless a zip file of a commit, unpacked, has the files of a git tree."""
+    inside = list(unpacked.iterdir())
+    found = git_tree(inside[0]) if len(inside) == 1 and inside[0].is_dir() else "no single folder"
+    if found != expected:
+        raise InputError(
+            f"{source}: the git tree in it is {found}, expected {expected}; it is another commit, "
+            "or damaged: remove it, and get it again"
+        )
 
 
 def images_of_folders(folder, class_of, files):
@@ -212,6 +229,10 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--sources", type=pair(Path), nargs="+", required=True, metavar="NAME=SOURCE"
     )
+    arguments.add_argument(
+        "--trees", type=pair(), nargs="+", default=[], metavar="NAME=SHA1",
+        help="git trees of zip files of commits",
+    )  # fmt: skip
     arguments.add_argument(
         "--classes", type=json.loads, required=True, help="JSON: {CLASS: WORD or [WORDS]}"
     )
