@@ -41,8 +41,7 @@ def external_settings(wildcards):
                 source["name"]: source["git_tree"]
                 for source in given["sources"]
                 if "git_tree" in source
-            }
-            or None,
+            },
             "classes": json.dumps(given["classes"], sort_keys=True),
             "table": table.get("file"),
             **{
@@ -131,13 +130,12 @@ if EXTERNAL:
                 | {
                     "folders": by_set("results/downloads/external/{}"),
                     "manifests": by_set(f"{EXTERNAL_DATA}/{{}}/manifest.csv"),
-                    "text_boxes": external_boxes() or None,
+                    "text_boxes": external_boxes(),
                     "words_in": [
                         name
                         for name in EXTERNAL
                         if EXTERNAL[name]["text_boxes"] == "found"
-                    ]
-                    or None,
+                    ],
                     "size": config["image_size"],
                     "max_unreadable": config["max_unreadable"],
                     **{
@@ -224,7 +222,7 @@ rule evaluate_external:
                 "internal": by_net("last_logits.csv"),
                 "calibrations": by_net("calibration.csv"),
                 "logits": "results/external/logits.csv" if EXTERNAL else None,
-                "left_out": by_set(f"{EXTERNAL_DATA}/{{}}/left_out.csv") or None,
+                "left_out": by_set(f"{EXTERNAL_DATA}/{{}}/left_out.csv"),
                 "min_confidence": config["external"]["min_confidence"],
             }
         ),

@@ -290,7 +290,8 @@ def with_phantoms(study, tmp_path, change):
 
     def move(settings):
         change(settings)
-        for sources in settings["sources"].values():
+        external = [given["sources"] for given in settings["external"]["sets"].values()]
+        for sources in [*settings["sources"].values(), *external]:
             for source in sources:
                 source["local"] = str(study / source["local"])
         for key in ("lateral_views", "text_boxes", "masks"):
@@ -387,7 +388,8 @@ def test_blanks_and_apostrophes_in_paths(study, tmp_path):
         (given / name).write_text("\n".join(images))
 
     def change(settings):
-        for sources in settings["sources"].values():
+        external = [given["sources"] for given in settings["external"]["sets"].values()]
+        for sources in [*settings["sources"].values(), *external]:
             for source in sources:
                 source["local"] = str(given / source["local"].removeprefix("phantoms/"))
         settings["chestxray14"] = {"lists": [str(given / "train val.txt"), str(given / "test.txt")]}
@@ -395,7 +397,8 @@ def test_blanks_and_apostrophes_in_paths(study, tmp_path):
         for key in ("lateral_views", "text_boxes", "masks"):
             settings["covid19"][key] = str(given / f"{key}.csv")
 
-    targets = ["results/data/counts.csv", "results/data/covid19/text_boxes.csv"]
+    of_set = "results/data/external/second_hospital/manifest.csv"
+    targets = ["results/data/counts.csv", "results/data/covid19/text_boxes.csv", of_set]
     (tmp_path / "a run").mkdir()
     run = snakemake(
         tmp_path / "a run",
@@ -405,7 +408,7 @@ def test_blanks_and_apostrophes_in_paths(study, tmp_path):
         config=overlay(clone, tmp_path, change),
     )
     assert run.returncode == 0, run.stdout[-6000:]
-    for target in ("results/data/covid19/text_boxes.csv", "results/data/covid19/train.npy.sha256"):
+    for target in (*targets[1:], "results/data/covid19/train.npy.sha256"):
         assert (tmp_path / "a run" / target).read_bytes() == (study / target).read_bytes()
 
 
@@ -507,26 +510,45 @@ def test_published_numbers_stand_beside_ours(study):
 def test_no_audit_is_skipped(study):
     rows = read(study / "results/audits/audits.csv")
     scripts = ROOT.glob("workflow_scripts/audit_*.py")
-    assert {row["audit"] for row in rows} == {path.stem.removeprefix("audit_") for path in scripts}
+    names = {path.stem.removeprefix("audit_") for path in scripts}
+    assert {row["audit"] for row in rows} == names | {"external"}
     gates = {row["audit"]: row["gate"] for row in rows}
     assert gates["selection"] == "pass"
     assert gates["patients"] == "report", "most patients of the COVID-19 images are not known"
-    for name in gates:
+    for name in names:
         assert (study / f"results/audits/{name}.svg").stat().st_size
 
 
 def test_audits_name_each_array_with_its_table(study):
     """A changed table reruns the audit that reads it, and is in its sidecar."""
     arrays = set()
-    for row in read(study / "results/audits/audits.csv"):
-        path = study / f"results/provenance/jobs/audits/{row['audit']}.csv.json"
+    names = [row["audit"] for row in read(study / "results/audits/audits.csv")]
+    for name in set(names) - {"external"}:
+        path = study / f"results/provenance/jobs/audits/{name}.csv.json"
         sidecar = json.loads(path.read_text())
         inputs = [Path(file) for file in sidecar["inputs"]]
         arrays |= {file for file in inputs if file.suffix == ".npy"}
         for table in (file.with_suffix(".csv") for file in inputs if file.suffix == ".npy"):
-            assert table in inputs, row["audit"]
-            assert str(table) in str(sidecar["command"]), row["audit"]
+            assert table in inputs, name
+            assert str(table) in str(sidecar["command"]), name
     assert len(arrays) > 5
+
+
+def test_nets_are_tried_on_a_second_hospital(study):
+    rows = read(study / "results/tables/external.csv")
+    assert [(row["net"], row["set"]) for row in rows[:2]] == [
+        ("netA", "internal"), ("netA", "second_hospital"),
+    ]  # fmt: skip
+    assert len(rows) == 2 * len(NETS) and {row["n"] for row in rows} == {"12"}
+    for row, summary in zip(rows[::2], read(study / "results/tables/summary.csv"), strict=True):
+        for score in ("accuracy", "accuracy_low", "macro_auc", "macro_auc_high"):
+            assert float(row[score]) == pytest.approx(float(summary[score])), "as of all nets"
+    counts = read(study / "results/external/confusion.csv")
+    assert sum(int(row["covid19"]) for row in counts if row["set"] == "internal") > 0
+    left_out = read(study / "results/data/external/second_hospital/left_out.csv")
+    assert [row["reason"] for row in left_out] == ["labelled 'inconclusive'"] * 2
+    answers = {row["asks"]: row["answer"] for row in read(study / "results/audits/checklists.csv")}
+    assert answers["external testing"] == "met"
 
 
 def test_known_patients_are_counted_and_the_others_named(study):
@@ -583,7 +605,10 @@ def test_first_page_of_the_report_has_scores_and_findings(study, report, width):
         assert row["accuracy"] in text
     for row in read(study / "results/audits/audits.csv"):
         assert " ".join(row["result"].split()) in " ".join(text.split())
-    assert "Problems with" not in text, "what docutils says of a missing file"
+    for row in read(study / "results/external/first_page.csv"):
+        assert row["net"] in text and row["accuracy"] in text
+    for words in ("Problems with", "System Message"):
+        assert words not in text, "what docutils says of a missing file, and of its own errors"
 
 
 def test_report_is_clicked_through(report):

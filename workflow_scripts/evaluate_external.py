@@ -147,37 +147,40 @@ def decided(found, right, groups, min_confidence):
 
 def shown(result, published):
     """The rows of the report's first page."""
-    rows = []
-    for row in result.to_dict("records"):
-        recalls = {
-            f"recall of {name.replace('_', ' ')}": with_interval(row, f"recall_{name}", 2)
+    rows = [
+        {
+            "net": row["net"],
+            "set": row["set"].replace("_", " "),
+            "images": str(row["n"]),
+            "accuracy": with_interval(row),
+            "of internal images": two_digits(row["internal_accuracy"]),
+            "macro AUROC": two_digits(row["macro_auc"]),
+        }
+        | {
+            f"recall, {name.replace('_', ' ')}": two_digits(row[f"recall_{name}"])
             for name in CLASSES
         }
-        rows.append(
-            {"net": row["net"], "set": row["set"], "images": row["n"]}
-            | {"accuracy": with_interval(row, "accuracy", 3)}
-            | {"macro AUROC": with_interval(row, "macro_auc", 3)}
-            | recalls
-        )
-    for study in published:
-        rows.append(
-            {
-                "net": study["study"],
-                "set": "theirs",
-                "accuracy": with_interval(study, "accuracy", 3),
-            }
-            | {"macro AUROC": f"{study['auc']:.3f}"}
-        )
-    return pd.DataFrame(rows).astype({"images": "Int64"})
+        for row in result[result.set != INTERNAL].to_dict("records")
+    ]
+    rows += [
+        {
+            "net": study["study"],
+            "set": "theirs",
+            "accuracy": with_interval(study),
+            "macro AUROC": two_digits(study["auc"]),
+        }
+        for study in published
+    ]
+    return pd.DataFrame(rows, columns=["net", "set"] if not rows else None)
 
 
-def with_interval(row, score, digits):
-    """A score with its interval, where they are known, as text."""
-    value, low, high = (row[f"{score}{end}"] for end in ("", "_low", "_high"))
-    if np.isnan(value):
-        return ""
-    text = f"{value:.{digits}f}"
-    return text if np.isnan(low) else f"{text} [{low:.{digits}f}, {high:.{digits}f}]"
+def with_interval(row):
+    """Accuracy with its interval, as text."""
+    return "{accuracy:.2f} [{accuracy_low:.2f}, {accuracy_high:.2f}]".format_map(row)
+
+
+def two_digits(value):
+    return "" if np.isnan(value) else f"{value:.2f}"
 
 
 def describe(result, known):
@@ -226,6 +229,7 @@ def plot(path, result, published):
     axes[0].set_yticks(np.arange(len(nets)), nets)
     axes[0].invert_yaxis()
     axes[0].set_xlim(-0.03, 1.03)
+    axes[0].set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     handles, labels = axes[0].get_legend_handles_labels()
     drawing.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     save_figure(path, drawing)
@@ -238,8 +242,8 @@ if __name__ == "__main__":
     }  # fmt: skip
     for name, form in pairs.items():
         arguments.add_argument(
-            f"--{name}", type=pair(Path), nargs="+", metavar=form, default=[],
-            required=name != "left-out",
+            f"--{name}", type=pair(Path), metavar=form, default=[],
+            nargs="*" if name == "left-out" else "+", required=name != "left-out",
         )  # fmt: skip
     arguments.add_argument("--logits", type=Path, help="CSV of predict_external, if there are sets")
     arguments.add_argument("--min-confidence", type=float, metavar="SIGMOID")

@@ -230,7 +230,7 @@ if __name__ == "__main__":
         "--sources", type=pair(Path), nargs="+", required=True, metavar="NAME=SOURCE"
     )
     arguments.add_argument(
-        "--trees", type=pair(), nargs="+", default=[], metavar="NAME=SHA1",
+        "--trees", type=pair(), nargs="*", default=[], metavar="NAME=SHA1",
         help="git trees of zip files of commits",
     )  # fmt: skip
     arguments.add_argument(
@@ -240,7 +240,7 @@ if __name__ == "__main__":
     for name in ("image", "class", "patient"):
         arguments.add_argument(f"--{name}-column", metavar="COLUMN", help="of the table")
     arguments.add_argument(
-        "--only", type=pair(), nargs="+", default=[], metavar="COLUMN=WORD", help="rows to take"
+        "--only", type=pair(), nargs="*", default=[], metavar="COLUMN=WORD", help="rows to take"
     )
     arguments.add_argument(
         "--encoding", choices=("utf-8", "latin-1", "cp1252"), default="utf-8",

@@ -121,10 +121,11 @@ if __name__ == "__main__":
     arguments = parser(__doc__)
     for name, what in (("folders", "FOLDER"), ("manifests", "CSV"), ("text-boxes", "CSV")):
         arguments.add_argument(
-            f"--{name}", type=pair(Path), nargs="+", required=name != "text-boxes", default=[],
+            f"--{name}", type=pair(Path), nargs="*" if name == "text-boxes" else "+",
+            required=name != "text-boxes", default=[],
             metavar=f"SET={what}",
         )  # fmt: skip
-    arguments.add_argument("--words-in", nargs="+", default=[], metavar="SET", help="read by OCR")
+    arguments.add_argument("--words-in", nargs="*", default=[], metavar="SET", help="read by OCR")
     arguments.add_argument("--known", type=Path, nargs="+", required=True, help="arrays")
     arguments.add_argument("--known-tables", type=Path, nargs="+", required=True, help="their CSVs")
     add_settings(arguments, unsure=False)
