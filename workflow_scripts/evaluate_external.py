@@ -146,41 +146,26 @@ def decided(found, right, groups, min_confidence):
 
 
 def shown(result, published):
-    """The rows of the report's first page."""
-    rows = [
-        {
-            "net": row["net"],
-            "set": row["set"].replace("_", " "),
-            "images": str(row["n"]),
-            "accuracy": with_interval(row),
-            "of internal images": two_digits(row["internal_accuracy"]),
-            "macro AUROC": two_digits(row["macro_auc"]),
-        }
-        | {
-            f"recall, {name.replace('_', ' ')}": two_digits(row[f"recall_{name}"])
-            for name in CLASSES
-        }
-        for row in result[result.set != INTERNAL].to_dict("records")
-    ]
-    rows += [
-        {
-            "net": study["study"],
-            "set": "theirs",
-            "accuracy": with_interval(study),
-            "macro AUROC": two_digits(study["auc"]),
-        }
-        for study in published
-    ]
-    return pd.DataFrame(rows, columns=["net", "set"] if not rows else None)
+    """The rows of the report's first page: few columns, for phones."""
+    rows = []
+    for row in result[result.set != INTERNAL].to_dict("records"):
+        recalls = [two_digits(row[f"recall_{name}"]) for name in CLASSES]
+        images = f"{row['set'].replace('_', ' ')}, {row['n']} images"
+        internal = two_digits(row["internal_accuracy"])
+        rows.append((row["net"], images, with_interval(row), internal, ", ".join(recalls)))
+    for study in published:
+        rows.append((study["study"], "theirs", with_interval(study), "", ""))
+    columns = ["net", "external set", "accuracy", "internally"]
+    return pd.DataFrame(rows, columns=[*columns, "recall: normal, viral pneumonia, COVID-19"])
 
 
 def with_interval(row):
     """Accuracy with its interval, as text."""
-    return "{accuracy:.2f} [{accuracy_low:.2f}, {accuracy_high:.2f}]".format_map(row)
+    return "{accuracy:.3f} [{accuracy_low:.3f}, {accuracy_high:.3f}]".format_map(row)
 
 
 def two_digits(value):
-    return "" if np.isnan(value) else f"{value:.2f}"
+    return "no image" if np.isnan(value) else f"{value:.2f}"
 
 
 def describe(result, known):
