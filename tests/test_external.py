@@ -12,8 +12,9 @@ from cxr.cli import InputError
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import save_images
 from cxr.data.phantoms import draw_frontal
+from cxr.evaluation.scores import macro_auroc
 from draw_phantoms import draw_second_hospital
-from evaluate_external import difference, evaluate_external, macro_auroc
+from evaluate_external import difference, evaluate_external
 from list_external import list_external
 from PIL import Image, ImageOps
 from prepare_external import prepare_external

@@ -21,14 +21,9 @@ import numpy as np
 import pandas as pd
 from cxr.cli import InputError, pair, parser, user_errors
 from cxr.data.covid19 import CLASSES, INTERNAL, read_image_table
-from cxr.evaluation.metrics import (
-    auroc,
-    auroc_interval,
-    confusion,
-    image_groups,
-    metrics,
-    share_interval,
-)
+from cxr.evaluation.intervals import share_interval
+from cxr.evaluation.predictions import image_groups
+from cxr.evaluation.scores import confusion, macro_auroc, metrics
 from cxr.figures import save_figure
 from cxr.files import write_table
 from cxr.nets.published import fitted_temperature
@@ -118,18 +113,6 @@ def difference(one, other):
     """
     (a, a_low, a_high), (b, b_low, b_high) = one, other
     return a - b, a - b - np.hypot(a - a_low, b_high - b), a - b + np.hypot(a_high - a, b - b_low)
-
-
-def macro_auroc(found, classes):
-    """Mean over classes of the AUROC of one against the rest, with its interval: 3 numbers."""
-    positive = [(found["class"] == name).to_numpy() for name in classes]
-    of_class = [
-        auroc(is_it, found[name].to_numpy()) for is_it, name in zip(positive, classes, strict=True)
-    ]
-    areas, influences = zip(*of_class, strict=True)
-    sizes = [(is_it.sum(), (~is_it).sum()) for is_it in positive]
-    area, influence = np.mean(areas), np.mean(influences, axis=0)
-    return area, *auroc_interval(area, influence, image_groups(found), sizes)
 
 
 def decided(found, right, groups, min_confidence):
