@@ -90,8 +90,14 @@ def test_images_in_no_row_are_listed(listed):
 
 
 def test_a_row_twice_counts_once(listed):
-    table = listed("1,healthy", "a/1.png,healthy", "3,COVID-19")
-    assert table.reason[["1", "a/1.png"]].tolist() == ["", "in another row, too"]
+    table = listed("1,healthy", "a/1.png,healthy", "1,healthy", "3,COVID-19").iloc[:4]
+    assert table.reason.tolist() == ["", "in another row, too", "in another row, too", ""]
+
+
+def test_a_row_that_is_left_out_may_be_of_no_or_any_image(listed):
+    table = listed("a/2.png,healthy", "2,flu", "9,flu", "3,COVID-19")
+    assert table.path[["2", "9"]].tolist() == ["", ""]
+    assert table.reason[["a/2.png", "2"]].tolist() == ["", "labelled 'flu'"]
 
 
 def test_a_table_of_latin_letters(listed):
@@ -126,6 +132,11 @@ def test_two_patients_of_one_image(listed):
 def test_a_misspelt_word_of_only(listed):
     with pytest.raises(InputError, match="no row has 'PA' in the column 'view'; found"):
         listed("1,healthy,pa", columns="file,says,view", only=[("view", "PA")])
+
+
+def test_a_table_by_hand_needs_its_columns(listed):
+    with pytest.raises(InputError, match="--table needs --image-column and --class-column"):
+        listed("1,healthy", class_column=None)
 
 
 def test_two_tables_of_a_name(listed, hospital):
@@ -359,6 +370,7 @@ def test_scores_counted_by_hand_of_a_set_of_two_classes(evaluated):
     assert row.classes == "normal; covid19" and (row.n, row.groups) == (10, 10)
     assert (row.left_out, row.copies) == (3, 1)
     assert row.accuracy == 0.5 and row.internal_accuracy == 1 and row.difference == -0.5
+    assert found["table"].set_index("set").difference.isna().tolist() == [True, False]
     assert (row.recall_normal, row.recall_covid19) == (0.75, pytest.approx(1 / 3))
     assert (row.precision_normal, row.precision_covid19) == (0.5, pytest.approx(2 / 3))
     # Exact (Clopper-Pearson) intervals of 5 of 10 and 3 of 4.

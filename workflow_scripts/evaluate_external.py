@@ -6,12 +6,12 @@ largest sigmoid. With --min-confidence there is no decision where that sigmoid, 
 temperature was fitted), is smaller: their share is no_decision, and accuracy_decided is of the
 others; all other scores are of all images. Intervals are 95 %, by group of images.
 
-Writes TABLE: net, set, classes, n, groups, copies (images left out as copies of known ones),
-accuracy, internal_accuracy (of the internal test images of the same classes), difference, macro_auc
-(mean over the classes of one against the rest), recall and precision of each class, no_decision,
-accuracy_decided; scores with _low and _high. CONFUSION: net, set, class, a column per decision.
-FIRST_PAGE: what of it the report's first page has. FIGURE. FINDING, as audits write it: it fails
-where an accuracy is below that on the internal images of the same classes, interval and all.
+Writes TABLE: net, set, left_out (images), copies (how many of these as copies of known images),
+classes, n, groups, accuracy, internal_accuracy (of the internal test images of the same classes),
+difference (of the two), macro_auc (mean over the classes of one against the rest), recall and
+precision of each class, no_decision, accuracy_decided; scores with _low and _high. CONFUSION: net,
+set, class, a column per decision. FIRST_PAGE: what of it the report's first page has. FIGURE.
+FINDING, as audits write it.
 """
 
 import json
@@ -90,10 +90,13 @@ def scores(found, internal, min_confidence):
     groups, right = image_groups(found), (found["class"] == found.predicted).to_numpy()
     row = {"classes": "; ".join(classes), "n": len(found), "groups": len(np.unique(groups))}
     accuracy = (right.mean(), *share_interval(right, groups))
-    same = internal[internal["class"].isin(classes)]
-    same_right = (same["class"] == same.predicted).to_numpy()
-    ours = (same_right.mean(), *share_interval(same_right, image_groups(same)))
-    values = (accuracy, ours, difference(accuracy, ours), macro_auroc(found, classes))
+    ours = apart = [np.nan] * 3
+    if found is not internal:
+        same = internal[internal["class"].isin(classes)]
+        same_right = (same["class"] == same.predicted).to_numpy()
+        ours = (same_right.mean(), *share_interval(same_right, image_groups(same)))
+        apart = difference(accuracy, ours)
+    values = (accuracy, ours, apart, macro_auroc(found, classes))
     for score, (value, low, high) in zip(SCORES, values, strict=True):
         row |= {score: value, f"{score}_low": low, f"{score}_high": high}
     by_class = metrics(found).set_index("class")

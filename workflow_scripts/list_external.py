@@ -34,6 +34,8 @@ def list_external(
     sources, classes, folder, out, trees=(), table=None, image_column=None, class_column=None,
     patient_column=None, only=(), encoding="utf-8",
 ):  # fmt: skip
+    if table and not (image_column and class_column):
+        raise InputError("--table needs --image-column and --class-column")
     class_of = classes_by_word(classes)
     bring_together(sources, folder, dict(trees))
     passed = Counter()
@@ -53,7 +55,8 @@ def list_external(
     images.loc[used, "sha256"] = [
         file_sum(path, "sha256") if os.access(path, os.R_OK) else "" for path in paths
     ]
-    print(f"{used.sum()} images, {(~used).sum()} left out: {dict(Counter(images.reason[~used]))}")
+    reasons = [f"{n} {reason}" for reason, n in Counter(images.reason[~used]).most_common()]
+    print(f"{used.sum()} images, {(~used).sum()} left out", *reasons, sep="; ")
     write_table(out, images[COLUMNS])
 
 
@@ -137,7 +140,8 @@ def images_of_table(path, columns, only, class_of, files, encoding):
     for name in table.image[used]:
         if len(found := places[key_of(name)]) > 1:
             raise InputError(f"{path}: image {name!r} could be {found[0]} or {found[1]}")
-    table["path"] = [(places.get(key_of(name)) or [""])[0] for name in table.image]
+    found = [places.get(key_of(name), []) for name in table.image]
+    table["path"] = [paths[0] if len(paths) == 1 else "" for paths in found]
     table["class"] = table.word.map(class_of).where(used, "")
     table = without_repeats(path, table)
     others = sorted(set(files) - set(table.path))

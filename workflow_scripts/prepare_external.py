@@ -36,7 +36,7 @@ def prepare_external(
     reader = load_reader(threads) if words_in else None
     for name, folder in folders.items():
         text = ["class", "path", "patient_id", "reason"]
-        listed = read_image_table(manifests[name], text, unique=["image"], text=text)
+        listed = read_image_table(manifests[name], text, text=text)
         rows = listed[listed.reason == ""].reset_index(drop=True)
         given, found_by = text_boxes.get(name), reader if name in words_in else None
         covered = read_boxes(given, set(rows.image)) if given else no_boxes()
