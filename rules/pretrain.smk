@@ -174,7 +174,7 @@ rule evaluate_findings:
                     config["pretrained"][wildcards.name]["min_mean_auroc"]
                     if wildcards.name in LOADED
                     else None
-                )
+                ),
             }
         ),
     message:
