@@ -43,7 +43,7 @@ rule download:
         "results/logs/downloads/{dataset}/{source}.log",
     wildcard_constraints:
         dataset=one_of(name for name in sources_of(config) if name != "covid19"),
-        source=one_of(names_of_sources(local=False)),
+        source=source_pattern(local=False),
     cache: CACHE
     conda:
         CONDA_TORCH
@@ -62,7 +62,7 @@ use rule download as link_local with:
         local=lambda wildcards: source_of(wildcards.dataset, wildcards.source)["local"],
         env=environment("torch"),
     wildcard_constraints:
-        source=one_of(names_of_sources(local=True)),
+        source=source_pattern(local=True),
     cache: False
 
 

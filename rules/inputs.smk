@@ -27,14 +27,18 @@ def source_of(dataset, name):
     )
 
 
-def names_of_sources(local):
-    """Names of the sources that are local, or are not; the COVID-19 database is apart."""
-    return [
-        source["name"]
+def source_pattern(local):
+    """Pattern of the names of sources that are local, or are not, each behind its data set's.
+
+    Sources of two data sets may have one name. The COVID-19 database is apart.
+    """
+    names = [
+        f"(?<=/{re.escape(dataset)}/){re.escape(source['name'])}"
         for dataset, sources in sources_of(config).items()
         for source in sources
         if dataset != "covid19" and ("local" in source) == local
     ]
+    return "|".join(names) or one_of([])
 
 
 def local_covid19():

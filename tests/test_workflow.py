@@ -68,6 +68,26 @@ def test_the_authors_nets_are_evaluated_when_asked_for(clone):
     assert "train_phase" not in jobs
 
 
+def test_external_sets_add_two_jobs_for_a_cluster(clone, tmp_path):
+    """However many they are; and the table of a set may be called as one of another source."""
+    (tmp_path / "metadata.csv").touch()
+    sets = yaml.safe_load((clone / "config/external.yaml").read_text())["external"]["sets"]
+    sets["figure1"]["sources"].append(
+        {"name": "metadata.csv", "local": str(tmp_path / "metadata.csv")}
+    )
+    path = tmp_path / "sets.yaml"
+    path.write_text(yaml.safe_dump({"external": {"sets": sets}}))
+    off = planned(clone, "all", config=None)
+    on = planned(clone, "all", config=path)
+    assert {rule: n - off.get(rule, 0) for rule, n in on.items() if n != off.get(rule)} == {
+        "download": 2,
+        "link_local": 1,
+        "list_external": 2,
+        "prepare_external": 1,
+        "predict_external": 1,
+    }
+
+
 def test_replicates_share_what_comes_before_the_split(clone):
     off = planned(clone, "all", config=None)
     on = planned(clone, "all", "--config", "replicates=3", config=None)
@@ -228,6 +248,14 @@ def no_checked_method(settings):
     settings["heatmaps"]["methods"] = ["epsilon"]
 
 
+def misspell_set(settings):
+    settings["external"]["sets"]["second_hospital"]["tabel"] = {}
+
+
+def two_sources_of_a_set(settings):
+    settings["external"]["sets"]["second_hospital"]["sources"] *= 2
+
+
 def missing_source(settings):
     settings["sources"]["covid19"][0]["local"] = "elsewhere/covid19"
 
@@ -246,6 +274,8 @@ def missing_source(settings):
         (unknown_output, "config: nets.netE.keep_output_neurons.viral_pneumonia: chexnet has no"),
         (odd_size, "config: image_size: 100 is not a multiple of 32"),
         (no_checked_method, "config: heatmaps.methods: expected preset_a_flat or"),
+        (misspell_set, "config: external.sets.second_hospital.tabel: unknown key; did you mean"),
+        (two_sources_of_a_set, "external.sets.second_hospital.sources: two are called 'second_h"),
         (missing_source, "config: sources.covid19: covid19: no such file or folder: "),
     ],
 )
