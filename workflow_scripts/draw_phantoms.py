@@ -3,8 +3,8 @@
 For the demo and the tests, which need images that anyone may use and any machine can make.
 Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
 COVID-19 database's NORMAL and Viral Pneumonia. Where the marks of disease show is written too: as
-NIH's list of boxes, and as masks of the COVID-19 database's images. A second hospital has the same
-diseases on other machines, for an external test. Equal arguments give equal bytes.
+NIH's list of boxes, and as masks of the COVID-19 database's images. Equal arguments give equal
+bytes.
 """
 
 import gzip
@@ -296,7 +296,9 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--lists", type=Path, help="folder of lists, collection and masks; default: --covid19"
     )
-    arguments.add_argument("--second-hospital", type=Path, help="folder to write")
+    arguments.add_argument(
+        "--second-hospital", type=Path, help="folder to write: the same diseases on other machines"
+    )
     for name, value, what in (
         ("archives", 3, "of ChestX-ray14"),
         ("patients", 120, "of ChestX-ray14, with 1 to 4 images each"),
