@@ -122,7 +122,8 @@ def check_braces(settings):
             for key in ("lateral_views", "originals", "text_boxes", "masks")
         },
         "external.sets": [
-            given["text_boxes"] or "" for given in settings["external"]["sets"].values()
+            given.get("text_boxes") or ""
+            for given in settings["external"]["sets"].values()
         ],
     }
     for key, found in paths.items():

@@ -67,7 +67,7 @@ if EXTERNAL:
                     "words_in": [
                         name
                         for name in EXTERNAL
-                        if EXTERNAL[name]["text_boxes"] == "found"
+                        if EXTERNAL[name].get("text_boxes") == "found"
                     ],
                     "size": config["image_size"],
                     "max_unreadable": config["max_unreadable"],

@@ -65,7 +65,7 @@ def external_known():
 def external_boxes():
     """{set: its table of words}, where it has one."""
     return {
-        name: given["text_boxes"]
+        name: given.get("text_boxes")
         for name, given in EXTERNAL.items()
-        if given["text_boxes"] not in (None, "found")
+        if given.get("text_boxes") not in (None, "found")
     }

@@ -17,7 +17,7 @@ def phantoms(settings):
     ]
     lists = [
         settings["covid19"][key] for key in ("lateral_views", "text_boxes", "masks")
-    ] + [given["text_boxes"] for given in settings["external"]["sets"].values()]
+    ] + [given.get("text_boxes") for given in settings["external"]["sets"].values()]
     return [path for path in [*local, *lists] if path and is_phantom(path)]
 
 
