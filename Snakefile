@@ -44,6 +44,7 @@ include: "rules/assumption_inputs.smk"
 include: "rules/nets.smk"
 include: "rules/inputs.smk"
 include: "rules/heatmap_inputs.smk"
+include: "rules/external_inputs.smk"
 include: "rules/environments.smk"
 include: "rules/download.smk"
 include: "rules/chestxray14.smk"
@@ -59,6 +60,7 @@ include: "rules/methods.smk"
 include: "rules/localisation.smk"
 include: "rules/lungs.smk"
 include: "rules/audits.smk"
+include: "rules/external.smk"
 include: "rules/tables.smk"
 include: "rules/replicates.smk"
 include: "rules/assumptions.smk"
@@ -100,6 +102,8 @@ localrules:
     prepare_boxes,
     prepare_masks,
     compare_methods,
+    list_external,
+    evaluate_external,
     audit,
     audit_duplicates,
     collect_audits,
@@ -139,6 +143,7 @@ rule study:
             ],
         ),
         collect("results/figures/calibration_{net}.svg", net=config["nets"]),
+        "results/tables/external.csv",
         "results/audits/audits.csv",
         "results/audits/checklists.csv",
         collect("results/figures/figure{number}.svg", number=[1, 2, 3, 4]),

@@ -192,7 +192,9 @@ use rule audit as audit_duplicates with:
 
 rule collect_audits:
     input:
-        findings=collect("results/audits/{audit}.finding.csv", audit=AUDITS),
+        findings=collect(
+            "results/audits/{audit}.finding.csv", audit=[*AUDITS, "external"]
+        ),
         env=environment("torch"),
     output:
         report(
@@ -222,6 +224,7 @@ rule write_checklists:
         page=ancient(str(REPORT / "checklists.html")),
         style=ancient(str(REPORT / "style.css")),
         audits="results/audits/audits.csv",
+        external="results/tables/external.csv",
         env=environment("torch"),
     output:
         table=report(
@@ -244,5 +247,5 @@ rule write_checklists:
         "Answering the checklists"
     shell:
         "{params.run} --checklists {input.checklists:q} --audits {input.audits}"
-        " --evidence {input.results} {params.options} --page {input.page:q}"
+        " --external {input.external} --evidence {input.results} {params.options} --page {input.page:q}"
         " --style {input.style:q} --out {output.table} --out-page {output.page} &> {log}"

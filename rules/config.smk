@@ -75,9 +75,23 @@ def check_nets(settings):
         )
 
 
+def external_dataset(name):
+    """What the sources of an external set are called, as those of a data set."""
+    return f"external_{name}"
+
+
+def sources_of(settings):
+    """{data set: its sources}, external sets included."""
+    external = {
+        external_dataset(name): given["sources"]
+        for name, given in settings["external"]["sets"].items()
+    }
+    return settings["sources"] | external
+
+
 def check_sources(settings):
     """Raise WorkflowError where a local source is neither there nor drawn by the workflow."""
-    for dataset, sources in settings["sources"].items():
+    for dataset, sources in sources_of(settings).items():
         for source in sources:
             local, fetched = source.get("local"), Path(
                 "results/downloads", dataset, source["name"]
@@ -116,7 +130,7 @@ def check_braces(settings):
         "the workflow's folder": [str(HERE.resolve())],
         "sources": [
             source["local"]
-            for sources in settings["sources"].values()
+            for sources in sources_of(settings).values()
             for source in sources
             if "local" in source
         ],
@@ -126,6 +140,10 @@ def check_braces(settings):
             for key in ("lateral_views", "originals", "text_boxes", "masks")
         },
         "lungs.masks": [settings["lungs"]["masks"] or ""],
+        "external.sets": [
+            given.get("text_boxes") or ""
+            for given in settings["external"]["sets"].values()
+        ],
     }
     for key, found in paths.items():
         for path in found:
@@ -138,9 +156,21 @@ def is_phantom(path):
     return Path(path).parts[0] == "phantoms"
 
 
+def check_external(settings):
+    """Raise WorkflowError where a source of an external set can't be one, or is there twice."""
+    for name, given in settings["external"]["sets"].items():
+        key = f"external.sets.{name}.sources"
+        names = [source["name"] for source in given["sources"]]
+        if twice := {found for found in names if names.count(found) > 1}:
+            raise config_error(key, f"two are called {sorted(twice)[0]!r}")
+        if any("kaggle" in source for source in given["sources"]):
+            raise config_error(key, "expected url or local, not kaggle")
+
+
 SCHEMA = yaml.safe_load((HERE / "config/schema.yaml").read_text())
 check_keys(config, SCHEMA)
 check_nets(config)
 check_sources(config)
 check_lungs(config)
+check_external(config)
 check_braces(config)

@@ -95,6 +95,7 @@ rule write_model_card:
         model="results/{net}/model.json",
         calibration="results/{net}/calibration.csv",
         split="results/data/covid19/split.csv",
+        external="results/tables/external.csv",
         audits="results/audits/audits.csv",
         env=environment("torch"),
     output:
@@ -116,5 +117,5 @@ rule write_model_card:
         "Writing the model card of {wildcards.net}"
     shell:
         "{params.run} {params.options} --model {input.model}"
-        " --calibration {input.calibration} --split {input.split} --audits {input.audits}"
-        " --out {output} &> {log}"
+        " --calibration {input.calibration} --split {input.split}"
+        " --external {input.external} --audits {input.audits} --out {output} &> {log}"

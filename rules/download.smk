@@ -27,7 +27,8 @@ rule draw_phantoms:
         "Drawing phantoms in the layouts of the real data sets"
     shell:
         "{params.run} --chestxray14 phantoms/chestxray14"
-        " --covid19 phantoms/covid19 --lists phantoms {params.options}"
+        " --covid19 phantoms/covid19 --lists phantoms"
+        " --second-hospital phantoms/second_hospital {params.options}"
         " --outputs {output.drawn} &> {log}"
 
 
@@ -41,8 +42,8 @@ rule download:
     log:
         "results/logs/downloads/{dataset}/{source}.log",
     wildcard_constraints:
-        dataset=one_of(name for name in config["sources"] if name != "covid19"),
-        source=one_of(names_of_sources(local=False)),
+        dataset=one_of(name for name in sources_of(config) if name != "covid19"),
+        source=source_pattern(local=False),
     cache: CACHE
     conda:
         CONDA_TORCH
@@ -61,7 +62,7 @@ use rule download as link_local with:
         local=lambda wildcards: source_of(wildcards.dataset, wildcards.source)["local"],
         env=environment("torch"),
     wildcard_constraints:
-        source=one_of(names_of_sources(local=True)),
+        source=source_pattern(local=True),
     cache: False
 
 

@@ -2,10 +2,14 @@
 
 
 def all_sources():
-    """{name: where from, with sums} of all sources."""
+    """{name: where from, with sums} of all sources; those of external sets have its name, too."""
     return {
-        source["name"]: source
-        for sources in config["sources"].values()
+        (
+            source["name"]
+            if dataset in config["sources"]
+            else f"{dataset}/{source['name']}"
+        ): source
+        for dataset, sources in sources_of(config).items()
         for source in sources
         if not ("local" in source and is_phantom(source["local"]))
     }
@@ -119,7 +123,7 @@ def needed_gb():
     """Disk that the study takes: downloads, arrays, variants, weights."""
     downloads = sum(
         source.get("bytes", 0)
-        for sources in config["sources"].values()
+        for sources in sources_of(config).values()
         for source in sources
         if "url" in source
     )

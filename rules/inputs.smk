@@ -12,30 +12,34 @@ def phantoms(settings):
     """Files that the configuration expects of draw_phantoms; none in the real study."""
     local = [
         source.get("local")
-        for sources in settings["sources"].values()
+        for sources in sources_of(settings).values()
         for source in sources
     ]
     lists = [
         settings["covid19"][key] for key in ("lateral_views", "text_boxes", "masks")
-    ]
+    ] + [given.get("text_boxes") for given in settings["external"]["sets"].values()]
     found = [*local, *lists, settings["lungs"]["masks"]]
     return list(dict.fromkeys(path for path in found if path and is_phantom(path)))
 
 
 def source_of(dataset, name):
     return next(
-        source for source in config["sources"][dataset] if source["name"] == name
+        source for source in sources_of(config)[dataset] if source["name"] == name
     )
 
 
-def names_of_sources(local):
-    """Names of the sources that are local, or are not; the COVID-19 database is apart."""
-    return [
-        source["name"]
-        for dataset, sources in config["sources"].items()
+def source_pattern(local):
+    """Pattern of the names of sources that are local, or are not, each behind its data set's.
+
+    Sources of two data sets may have one name. The COVID-19 database is apart.
+    """
+    names = [
+        f"(?<=/{re.escape(dataset)}/){re.escape(source['name'])}"
+        for dataset, sources in sources_of(config).items()
         for source in sources
         if dataset != "covid19" and ("local" in source) == local
     ]
+    return "|".join(names) or one_of([])
 
 
 def local_covid19():
@@ -48,7 +52,7 @@ def local_covid19():
 def source_options(wildcards):
     """Where a source comes from and its sums, as options of download.py."""
     source = source_of(wildcards.dataset, wildcards.source)
-    of_others = ("name", "drawn_on")
+    of_others = ("name", "drawn_on", "git_tree")
     return options({key: source[key] for key in source if key not in of_others})
 
 

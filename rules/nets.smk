@@ -33,7 +33,7 @@ REPLICATE_SPLIT = r"covid19_split[1-9]\d*"
 
 
 wildcard_constraints:
-    dataset=one_of(config["sources"]),
+    dataset=one_of(sources_of(config)),
     covid19=f"covid19|{REPLICATE_SPLIT}",
     archive=r"[^/]+",
     net=one_of(config["nets"]),

@@ -23,16 +23,18 @@ def answered(tmp_path):
     (tmp_path / "results/netC/metrics.csv").touch()
     (tmp_path / "README.md").touch()
 
-    def answer(gates=("pass", "pass"), **changes):
+    def answer(gates=("pass", "pass"), sets=("internal",), **changes):
         pd.DataFrame([ITEM | changes]).to_csv(tmp_path / "list.csv", index=False)
         findings = [
             {"audit": name, "result": f"{name} found", "gate": gate}
             for name, gate in zip(("patients", "selection"), gates, strict=True)
         ]
+        findings.append({"audit": "external", "result": "0.7 elsewhere", "gate": "report"})
+        pd.DataFrame({"net": "netA", "set": sets}).to_csv(tmp_path / "external.csv", index=False)
         pd.DataFrame(findings).to_csv(tmp_path / "audits.csv", index=False)
         out = tmp_path / "results/audits/checklists.csv"
         write_checklists(
-            tmp_path / "list.csv", tmp_path / "audits.csv", "netC",
+            tmp_path / "list.csv", tmp_path / "audits.csv", tmp_path / "external.csv", "netC",
             [tmp_path / "results/netC/metrics.csv"], tmp_path, out, out.with_suffix(".html"),
             REPORT / "checklists.html", REPORT / "style.css",
         )  # fmt: skip
@@ -56,6 +58,15 @@ def test_answer_links_to_its_evidence(answered):
 def test_answer_hangs_on_audits(answered, gates, answer):
     row, _ = answered(gates, answer="audits patients selection")
     assert (row.answer, row.why) == (answer, "patients found; selection found")
+
+
+@pytest.mark.parametrize(
+    ("sets", "expected"),
+    [(["internal"], ("not met", "they are")), (["internal", "far"], ("met", "0.7 elsewhere"))],
+)
+def test_answer_hangs_on_external_sets(answered, sets, expected):
+    row, _ = answered(sets=sets, answer="external")
+    assert (row.answer, row.why) == expected
 
 
 @pytest.mark.parametrize(

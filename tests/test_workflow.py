@@ -68,6 +68,26 @@ def test_the_authors_nets_are_evaluated_when_asked_for(clone):
     assert "train_phase" not in jobs
 
 
+def test_external_sets_add_two_jobs_for_a_cluster(clone, tmp_path):
+    """However many they are; and the table of a set may be called as one of another source."""
+    (tmp_path / "metadata.csv").touch()
+    sets = yaml.safe_load((clone / "config/external.yaml").read_text())["external"]["sets"]
+    sets["figure1"]["sources"].append(
+        {"name": "metadata.csv", "local": str(tmp_path / "metadata.csv")}
+    )
+    path = tmp_path / "sets.yaml"
+    path.write_text(yaml.safe_dump({"external": {"sets": sets}}))
+    off = planned(clone, "all", config=None)
+    on = planned(clone, "all", config=path)
+    assert {rule: n - off.get(rule, 0) for rule, n in on.items() if n != off.get(rule)} == {
+        "download": 2,
+        "link_local": 1,
+        "list_external": 2,
+        "prepare_external": 1,
+        "predict_external": 1,
+    }
+
+
 def test_replicates_share_what_comes_before_the_split(clone):
     off = planned(clone, "all", config=None)
     on = planned(clone, "all", "--config", "replicates=3", config=None)
@@ -228,6 +248,14 @@ def no_checked_method(settings):
     settings["heatmaps"]["methods"] = ["epsilon"]
 
 
+def misspell_set(settings):
+    settings["external"]["sets"]["second_hospital"]["tabel"] = {}
+
+
+def two_sources_of_a_set(settings):
+    settings["external"]["sets"]["second_hospital"]["sources"] *= 2
+
+
 def missing_source(settings):
     settings["sources"]["covid19"][0]["local"] = "elsewhere/covid19"
 
@@ -246,6 +274,8 @@ def missing_source(settings):
         (unknown_output, "config: nets.netE.keep_output_neurons.viral_pneumonia: chexnet has no"),
         (odd_size, "config: image_size: 100 is not a multiple of 32"),
         (no_checked_method, "config: heatmaps.methods: expected preset_a_flat or"),
+        (misspell_set, "config: external.sets.second_hospital.tabel: unknown key; did you mean"),
+        (two_sources_of_a_set, "external.sets.second_hospital.sources: two are called 'second_h"),
         (missing_source, "config: sources.covid19: covid19: no such file or folder: "),
     ],
 )
@@ -290,7 +320,8 @@ def with_phantoms(study, tmp_path, change):
 
     def move(settings):
         change(settings)
-        for sources in settings["sources"].values():
+        external = [given["sources"] for given in settings["external"]["sets"].values()]
+        for sources in [*settings["sources"].values(), *external]:
             for source in sources:
                 source["local"] = str(study / source["local"])
         for key in ("lateral_views", "text_boxes", "masks"):
@@ -387,7 +418,8 @@ def test_blanks_and_apostrophes_in_paths(study, tmp_path):
         (given / name).write_text("\n".join(images))
 
     def change(settings):
-        for sources in settings["sources"].values():
+        external = [given["sources"] for given in settings["external"]["sets"].values()]
+        for sources in [*settings["sources"].values(), *external]:
             for source in sources:
                 source["local"] = str(given / source["local"].removeprefix("phantoms/"))
         settings["chestxray14"] = {"lists": [str(given / "train val.txt"), str(given / "test.txt")]}
@@ -395,7 +427,8 @@ def test_blanks_and_apostrophes_in_paths(study, tmp_path):
         for key in ("lateral_views", "text_boxes", "masks"):
             settings["covid19"][key] = str(given / f"{key}.csv")
 
-    targets = ["results/data/counts.csv", "results/data/covid19/text_boxes.csv"]
+    of_set = "results/data/external/second_hospital/manifest.csv"
+    targets = ["results/data/counts.csv", "results/data/covid19/text_boxes.csv", of_set]
     (tmp_path / "a run").mkdir()
     run = snakemake(
         tmp_path / "a run",
@@ -405,7 +438,7 @@ def test_blanks_and_apostrophes_in_paths(study, tmp_path):
         config=overlay(clone, tmp_path, change),
     )
     assert run.returncode == 0, run.stdout[-6000:]
-    for target in ("results/data/covid19/text_boxes.csv", "results/data/covid19/train.npy.sha256"):
+    for target in (*targets[1:], "results/data/covid19/train.npy.sha256"):
         assert (tmp_path / "a run" / target).read_bytes() == (study / target).read_bytes()
 
 
@@ -507,26 +540,45 @@ def test_published_numbers_stand_beside_ours(study):
 def test_no_audit_is_skipped(study):
     rows = read(study / "results/audits/audits.csv")
     scripts = ROOT.glob("workflow_scripts/audit_*.py")
-    assert {row["audit"] for row in rows} == {path.stem.removeprefix("audit_") for path in scripts}
+    names = {path.stem.removeprefix("audit_") for path in scripts}
+    assert {row["audit"] for row in rows} == names | {"external"}
     gates = {row["audit"]: row["gate"] for row in rows}
     assert gates["selection"] == "pass"
     assert gates["patients"] == "report", "most patients of the COVID-19 images are not known"
-    for name in gates:
+    for name in names:
         assert (study / f"results/audits/{name}.svg").stat().st_size
 
 
 def test_audits_name_each_array_with_its_table(study):
     """A changed table reruns the audit that reads it, and is in its sidecar."""
     arrays = set()
-    for row in read(study / "results/audits/audits.csv"):
-        path = study / f"results/provenance/jobs/audits/{row['audit']}.csv.json"
+    names = [row["audit"] for row in read(study / "results/audits/audits.csv")]
+    for name in set(names) - {"external"}:
+        path = study / f"results/provenance/jobs/audits/{name}.csv.json"
         sidecar = json.loads(path.read_text())
         inputs = [Path(file) for file in sidecar["inputs"]]
         arrays |= {file for file in inputs if file.suffix == ".npy"}
         for table in (file.with_suffix(".csv") for file in inputs if file.suffix == ".npy"):
-            assert table in inputs, row["audit"]
-            assert str(table) in str(sidecar["command"]), row["audit"]
+            assert table in inputs, name
+            assert str(table) in str(sidecar["command"]), name
     assert len(arrays) > 5
+
+
+def test_nets_are_tried_on_a_second_hospital(study):
+    rows = read(study / "results/tables/external.csv")
+    assert [(row["net"], row["set"]) for row in rows[:2]] == [
+        ("netA", "internal"), ("netA", "second_hospital"),
+    ]  # fmt: skip
+    assert len(rows) == 2 * len(NETS) and {row["n"] for row in rows} == {"12"}
+    for row, summary in zip(rows[::2], read(study / "results/tables/summary.csv"), strict=True):
+        for score in ("accuracy", "accuracy_low", "macro_auc", "macro_auc_high"):
+            assert float(row[score]) == pytest.approx(float(summary[score])), "as of all nets"
+    counts = read(study / "results/external/confusion.csv")
+    assert sum(int(row["covid19"]) for row in counts if row["set"] == "internal") > 0
+    left_out = read(study / "results/data/external/second_hospital/left_out.csv")
+    assert [row["reason"] for row in left_out] == ["labelled 'inconclusive'"] * 2
+    answers = {row["asks"]: row["answer"] for row in read(study / "results/audits/checklists.csv")}
+    assert answers["external testing"] == "met"
 
 
 def test_known_patients_are_counted_and_the_others_named(study):
@@ -583,7 +635,10 @@ def test_first_page_of_the_report_has_scores_and_findings(study, report, width):
         assert row["accuracy"] in text
     for row in read(study / "results/audits/audits.csv"):
         assert " ".join(row["result"].split()) in " ".join(text.split())
-    assert "Problems with" not in text, "what docutils says of a missing file"
+    for row in read(study / "results/external/first_page.csv"):
+        assert row["net"] in text and row["accuracy"] in text
+    for words in ("Problems with", "System Message"):
+        assert words not in text, "what docutils says of a missing file, and of its own errors"
 
 
 def test_report_is_clicked_through(report):

@@ -4,7 +4,8 @@ For the demo and the tests, which need images that anyone may use and any machin
 Classes differ by what lies in the lungs; ChestX-ray14's No Finding and Pneumonia look like the
 COVID-19 database's NORMAL and Viral Pneumonia. Where the marks of disease show is written too: as
 NIH's list of boxes, and as masks of the COVID-19 database's images, beside masks of their lungs.
-Equal arguments give equal bytes.
+A second hospital has the same diseases on other machines, for an external test. Equal arguments
+give equal bytes.
 """
 
 import gzip
@@ -25,7 +26,15 @@ from cxr.data.chestxray14 import (
     RADIOLOGISTS,
     read_labels,
 )
-from cxr.data.phantoms import COVID19, MARKS, draw_lateral, draw_marked, draw_parts
+from cxr.data.phantoms import (
+    COVID19,
+    MARKS,
+    draw_frontal,
+    draw_lateral,
+    draw_marked,
+    draw_parts,
+    elsewhere,
+)
 from cxr.files import atomic_write, write_file, write_table
 from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage
@@ -45,6 +54,11 @@ METADATA = {  # Kaggle's names, the misspelt one too
 TINT = (1.03, 1.0, 0.93)  # of red, green, blue; keeps luma
 LATERAL_COLUMNS = ["image", "reason"]
 COLLECTION_COLUMNS = ["patientid", "view", "modality", "url"]
+DIAGNOSES = {  # in the second hospital's words: the marks
+    "unremarkable": [],
+    "viral pneumonia": [MARKS["Pneumonia"]],
+    "SARS-CoV-2 pneumonia": [COVID19],
+}
 SITE = "https://phantoms.example"
 BOX_COLUMNS = ["image", "x0", "y0", "x1", "y1", "text"]
 
@@ -175,6 +189,32 @@ def draw_covid19(
     write_file(folder / "README.md.txt", f"{__doc__}\nNot radiographs. No patient was imaged.\n")
 
 
+def draw_second_hospital(folder, per_class, stored_size, seed):
+    """Images of each class as of another hospital, and findings.csv: file, person, diagnosis.
+
+    Every fourth person has two images. Each image has the letter of a side, and half of them the
+    hospital's tag: no word tells a class. Two images more have no definite diagnosis.
+    """
+    rng = np.random.default_rng([seed, 2])
+    words = [word for word in DIAGNOSES for _ in range(per_class)] + ["inconclusive"] * 2
+    rows = []
+    for place in progress(rng.permutation(len(words)), "second hospital"):
+        word, name = words[place], f"{rng.integers(10**7):07}-{place:03}.png"
+        grey = elsewhere(draw_frontal(DIAGNOSES.get(word, []), stored_size, rng), rng)
+        image = Image.fromarray(grey)
+        texts = [(rng.choice(["L", "R"]), (0.06, rng.uniform(0.03, 0.9)), 0.05)]
+        texts += [("ST. ELSEWHERE 2", (0.5, 0.95), 0.03)] if rng.random() < 0.5 else []
+        for text, (left, top), height in texts:
+            font = ImageFont.load_default(height * image.height)
+            place_of = (left * image.width, top * image.height)
+            ImageDraw.Draw(image).text(place_of, text, fill=255, font=font)
+        write_file(folder / "images" / name, png(image))
+        again = place % 5 == 4 and word == words[place - 1]
+        rows.append((name, f"P{place - again:03}", word))
+    columns = ["file", "person", "diagnosis"]
+    write_table(folder / "findings.csv", pd.DataFrame(rows, columns=columns))
+
+
 def write_metadata(folder, lists, name, lateral, frontal, stored_size):
     """Kaggle's table of a class folder; of COVID-19, also the collection's.
 
@@ -267,6 +307,9 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--lists", type=Path, help="folder of lists, collection and masks; default: --covid19"
     )
+    arguments.add_argument(
+        "--second-hospital", type=Path, help="folder to write: the same diseases on other machines"
+    )
     for name, value, what in (
         ("archives", 3, "of ChestX-ray14"),
         ("patients", 120, "of ChestX-ray14, with 1 to 4 images each"),
@@ -275,6 +318,7 @@ if __name__ == "__main__":
         ("covid19-images", 24, "frontal images"),
         ("laterals", 3, "lateral COVID-19 images, in addition"),
         ("stored-size", 256, "pixels, width and height"),
+        ("second-hospital-images", 0, "of each class, in --second-hospital"),
         ("seed", 0, "equal seeds give equal bytes"),
     ):
         what = f"{what} (default: {value})"
@@ -288,10 +332,13 @@ if __name__ == "__main__":
     chestxray14 = {name: given.pop(name) for name in ("archives", "patients")}
     folders = given.pop("chestxray14"), given.pop("covid19")
     lists = given.pop("lists") or folders[1]
+    second, per_class = given.pop("second_hospital"), given.pop("second_hospital_images")
     with user_errors():
         draw_chestxray14(folders[0], **chestxray14, **shared)
         table = folders[0] / "Data_Entry_2017_v2020.csv"
         draw_radiologists(lists / "radiologists.csv", table, shared["seed"])
         draw_covid19(folders[1], lists, **given, **shared)
+        if second and per_class:
+            draw_second_hospital(second, per_class, **shared)
         if missing := [path for path in outputs if not path.exists()]:
             raise InputError(f"{missing[0]}: no such phantom; drawn: {folders[0]}, {folders[1]}")

@@ -17,6 +17,13 @@ def headline(results, report):
                 f"{row['net']}: {right} of {row['n']} test images correct, "
                 f"accuracy {float(row['accuracy']):.3f} [{low:.3f}, {high:.3f}]"
             )
+    with open(results / "tables" / "external.csv", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["set"] != "internal":
+                print(
+                    f"{row['net']}: accuracy {float(row['accuracy']):.3f} on the external set "
+                    f"{row['set']}, internally {float(row['internal_accuracy']):.3f}"
+                )
     print(f"Report: {report}")
 
 

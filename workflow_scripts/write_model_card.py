@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from cxr.cli import parser, user_errors
 from cxr.contents import read_json
-from cxr.data.covid19 import read_image_table
+from cxr.data.covid19 import CLASSES, INTERNAL, read_image_table
 from cxr.files import write_file
 from cxr.tables import read_table
 
@@ -45,18 +45,25 @@ Calibration, before and after a temperature fitted on validation images:
 
 {calibration}
 
+## Images from elsewhere
+
+{external}
+
 ## What the audits found
 
 {audits}
 
 ## Caveats
 
-Test images come from the same collection as the training images. No external data were tried.
-Patients are mostly unknown, so that one may be in training and test images both.
+Test images come from the same collection as the training images. Patients are mostly unknown, so
+that one may be in training and test images both.
 """
 
 
-def write_model_card(net, model, process, calibration, split, audits, phantoms, out):
+SCORES = ["set", "n", "accuracy", "accuracy_low", "accuracy_high", "macro_auc"]
+
+
+def write_model_card(net, model, process, calibration, split, external, audits, phantoms, out):
     record = read_json(model, expected="model.json of publish_net")
     counts = read_image_table(split, ["split"]).split.value_counts()
     scores = pd.DataFrame(record["classes"])[["class", "recall", "precision", "f1", "n"]]
@@ -73,9 +80,19 @@ def write_model_card(net, model, process, calibration, split, audits, phantoms, 
         **record["test"],
         classes=as_markdown(scores),
         calibration=as_markdown(read_table(calibration)),
+        external=external_scores(net, external),
         audits=as_markdown(read_table(audits)),
     )
     write_file(out, text)
+
+
+def external_scores(net, path):
+    """A net's scores on external sets, in Markdown, or that there are none."""
+    table = read_table(path, ["net", *SCORES], text=["set"])
+    rows = table[(table.net == net) & (table.set != INTERNAL)]
+    if rows.empty:
+        return "No external set was tried."
+    return as_markdown(rows[[*SCORES, *(f"recall_{name}" for name in CLASSES)]])
 
 
 def as_markdown(table):
@@ -100,6 +117,7 @@ if __name__ == "__main__":
     arguments.add_argument(
         "--split", type=Path, required=True, help="split.csv of the COVID-19 images"
     )
+    arguments.add_argument("--external", type=Path, required=True, help="external.csv")
     arguments.add_argument("--audits", type=Path, required=True, help="audits.csv")
     arguments.add_argument("--phantoms", action="store_true", help="the data are phantoms")
     arguments.add_argument("--out", type=Path, required=True, help="Markdown to write")

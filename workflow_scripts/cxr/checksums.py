@@ -25,6 +25,21 @@ def file_sum(path, kind):
         return hashlib.file_digest(file, kind).hexdigest()
 
 
+def git_tree(folder):
+    """What `git rev-parse COMMIT^{tree}` prints for the commit whose files a folder holds.
+
+    Of plain files, none of them executable: the id of each file's content, hashed by folder.
+    """
+    entries = []
+    for path in folder.iterdir():
+        kind, digest = ("40000", git_tree(path)) if path.is_dir() else ("100644", None)
+        digest = digest or file_sum(path, "git_blob")
+        key = path.name.encode() + b"/" * path.is_dir()  # git's order
+        entries.append((key, f"{kind} {path.name}\0".encode() + bytes.fromhex(digest)))
+    content = b"".join(entry for _, entry in sorted(entries))
+    return hashlib.sha1(b"tree %d\0" % len(content) + content).hexdigest()
+
+
 def files_of(path):
     """All files of a folder, in order, but for Snakemake's; of a file, itself."""
     path = Path(path)

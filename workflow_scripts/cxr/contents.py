@@ -90,8 +90,8 @@ def refuse_other(path, expected):
         )
 
 
-def read_text(path, expected):
-    """A text file, UTF-8 with or without a byte order mark, plain or gzipped.
+def read_text(path, expected, encoding="utf-8"):
+    """A text file, UTF-8 with or without a byte order mark or as encoding says, plain or gzipped.
 
     expected: a few words for the message. Raises InputError for whatever else it is.
     """
@@ -117,17 +117,17 @@ def read_text(path, expected):
         raise InputError(
             f"{where}: found {kind}, expected {expected}; {ADVICE.get(kind, 'get it again')}"
         )
-    return _decode(where, content, expected)
+    return _decode(where, content, expected, encoding)
 
 
-def _decode(where, content, expected):
+def _decode(where, content, expected, encoding):
     if b"\x00" in content:
         line = content.count(b"\n", 0, content.index(b"\x00")) + 1
         raise InputError(
             f"{where}, line {line}: found a NUL byte, expected {expected}; the file is damaged"
         )
     try:
-        return content.decode("utf-8-sig")
+        return content.decode("utf-8-sig" if encoding == "utf-8" else encoding)
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise InputError(
@@ -160,7 +160,7 @@ def read_names(path):
     return [name for name in names if name]
 
 
-def read_rows(path, columns=(), rename=None):
+def read_rows(path, columns=(), rename=None, encoding="utf-8"):
     """Rows of a CSV table with a header: (names, rows); rows are (number of the line, texts).
 
     Commas, semicolons or tabs separate the fields. Columns without a name and rows without a
@@ -169,7 +169,7 @@ def read_rows(path, columns=(), rename=None):
     rename: function of a column's name. Raises InputError for a missing column, a name that is
     there twice, a row of another length than the header, and what read_text refuses.
     """
-    text = read_text(path, _expected(columns))
+    text = read_text(path, _expected(columns), encoding)
     if text.lstrip().startswith(("{", "[")):
         raise InputError(f"{path}: found JSON, expected {_expected(columns)}; get it again")
     found, rows = _split_fields(path, text, ",")

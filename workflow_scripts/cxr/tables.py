@@ -21,7 +21,7 @@ def is_missing(values):
 
 def read_table(
     path, columns=(), filled=(), numbers=(), text=(), choices=None, unique=(), empty=False,
-    rename=None,
+    rename=None, encoding="utf-8",
 ):  # fmt: skip
     """Read a table, CSV (plain or gzipped) or .xlsx, as a DataFrame.
 
@@ -31,12 +31,15 @@ def read_table(
     are there, of text that may be empty; "NA" and "None" are words like others.
     All other columns are numbers, or True and False, where all their values are, else text; what is
     empty there is NaN. empty: the table may have no rows. rename: function of a column's name.
+    encoding: of a CSV.
     Raises InputError that names the file, the line, what was found and what is expected.
     """
     choices = choices or {}
     needed = list(dict.fromkeys((*filled, *columns, *choices, *numbers)))
-    read = _read_workbook if Path(path).suffix.lower() == ".xlsx" else read_rows
-    names, rows = read(path, needed, rename)
+    if Path(path).suffix.lower() == ".xlsx":
+        names, rows = _read_workbook(path, needed, rename)
+    else:
+        names, rows = read_rows(path, needed, rename, encoding)
     if not rows and not empty:
         raise InputError(f"{path}: found a header and no rows, expected at least one row")
     table = pd.DataFrame([fields for _, fields in rows], columns=names, dtype=object)

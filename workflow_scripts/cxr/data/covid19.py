@@ -3,6 +3,7 @@
 from cxr.tables import is_missing, read_table
 
 CLASSES = ("normal", "viral_pneumonia", "covid19")
+INTERNAL = "internal"  # what the database's test images are called beside external sets
 TABLES = "*.m?tadata.xlsx"  # the database's own, beside the class folders; one is called matadata
 BOX = ["x0", "y0", "x1", "y1"]  # columns: pixels of the stored image, end exclusive
 _TEXT = ("class", "duplicate", "kind", "mode", "note", "patient_id", "phash", "pixels_sha256",

@@ -103,6 +103,22 @@ def draw_parts(marks, size, rng):
     return picture, np.array(shown, bool).reshape(-1, size, size), outlined
 
 
+def elsewhere(picture, rng):
+    """A frontal view as another hospital takes it: uint8 (1.25 size, size), of uint8 (size, size).
+
+    A portrait format; a film that is darker between air and bone, and brighter at its white; and
+    collimator blades, black, that leave open 80 to 96 % of the width and of the height.
+    """
+    size = len(picture)
+    grey = 245 * (picture / np.float32(BRIGHTEST)) ** rng.uniform(1.5, 1.9)
+    tall = Image.fromarray(grey.clip(0, 255).astype(np.uint8))
+    grey = np.array(tall.resize((size, round(1.25 * size)), Image.Resampling.BICUBIC))
+    for view in (grey, grey.T):
+        first, last = (rng.uniform(0.02, 0.10, 2) * len(view)).astype(int)
+        view[:first] = view[len(view) - last :] = 0
+    return grey
+
+
 def draw_lateral(size, rng):
     """Side view; uint8 (size, size)."""
     x, y = chest_grid(size, rng)

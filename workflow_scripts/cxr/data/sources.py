@@ -78,7 +78,7 @@ def unpack_zip(archive, folder):
     try:
         with zipfile.ZipFile(archive) as members:
             members.extractall(unfinished)  # it leaves out what would lead outside
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:  # the last: encrypted
         raise InputError(f"{archive}: not a whole zip file ({error}); download it again") from error
     unfinished.replace(folder)
     return folder

@@ -91,12 +91,12 @@ def auroc(positive, scores):
         return area, (wins - area) / np.sqrt(sizes * (sizes - 1))
 
 
-def macro_auroc(table):
+def macro_auroc(table, classes=CLASSES):
     """Mean over classes of the AUROC of one class against the rest, with its interval."""
-    classes = [(table["class"] == name).to_numpy() for name in CLASSES]
-    found = [auroc(c, table[name].to_numpy()) for c, name in zip(classes, CLASSES, strict=True)]
+    positive = [(table["class"] == name).to_numpy() for name in classes]
+    found = [auroc(c, table[name].to_numpy()) for c, name in zip(positive, classes, strict=True)]
     areas, influences = zip(*found, strict=True)
-    sizes = [(c.sum(), (~c).sum()) for c in classes]
+    sizes = [(c.sum(), (~c).sum()) for c in positive]
     area, influence = np.mean(areas), np.mean(influences, axis=0)
     return area, *auroc_interval(area, influence, image_groups(table), sizes)
 

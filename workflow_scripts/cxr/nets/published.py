@@ -72,8 +72,11 @@ def read_record(folder):
 def read_temperature(folder):
     """The temperature of calibration.csv; None where there is no such file, or none was fitted."""
     path = folder / "calibration.csv"
-    if not path.exists():
-        return None
+    return fitted_temperature(path) if path.exists() else None
+
+
+def fitted_temperature(path):
+    """The temperature of calibrate's table; None if none was fitted."""
     rows = read_records(path, ["calibration", "fitted", "temperature"])
     try:
         after = {row["calibration"]: row for row in rows}["after"]
