@@ -9,11 +9,15 @@ precision   share of the found boxes that cover half of a listed one, certain or
             are no larger than 5 % of the image: nobody wants words covered with the whole chest;
 no text     boxes on each image without text;
 seconds     of CPU time per image.
+
+Then, on words and letters drawn into images without text (drawn_words.py), --seeds times: the
+share covered of each kind, and the boxes on each image before it is drawn into.
 """
 
 import argparse
 import sys
 import time
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +27,32 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "workflow_scripts"))
 from cxr.data import ocr
 from cxr.data.covid19 import BOX, read_image_table
 from cxr.data.decoding import read_grey
+from drawn_words import drawn
 from rapidocr import RapidOCR
 
 COVERED, HALF, LARGEST = 0.9, 0.5, 0.05
 
 
-def main(folder):
+def main(folder, seeds):
+    measure_listed(folder)
+    measure_drawn(folder, seeds)
+
+
+def measure_drawn(folder, seeds):
+    images = [each for seed in range(seeds) for each in drawn(folder, seed)]
+    for way, find in list(ways().items())[2:]:
+        covered = defaultdict(list)
+        for _, image, text in images:
+            boxes = find(image)
+            for kind, box in text:
+                covered[kind].append(covered_share(box, boxes) >= COVERED)
+        spurious = [len(find(image)) for image, _, _ in images[: len(images) // seeds]]
+        every = [each for values in covered.values() for each in values]
+        print(f"{way}: {share(every)}, no text {share(spurious)}")
+        print("; ".join(f"{kind} {share(values)}" for kind, values in covered.items()))
+
+
+def measure_listed(folder):
     truth = read_image_table(folder / "text_boxes.csv", columns=[*BOX, "uncertain"])
     no_text = read_image_table(folder / "no_text.csv").image
     laterals = set(read_image_table(folder / "lateral_views.csv").image)
@@ -72,7 +96,10 @@ def ways():
     return {
         "rapidocr, detection at its default size": lambda image: detect(image, plain),
         "rapidocr, detection at the stored size": lambda image: detect(image, stored),
-        "two scales, text read": lambda image: [word[:4] for word in ocr.read_words(image, reader)],
+        "two scales, as before 2026-11-28": lambda image: two_scales(image, reader),
+        "and letters, two ways or legible": lambda image: [
+            word[:4] for word in ocr.read_words(image, reader)
+        ],
     }
 
 
@@ -84,6 +111,18 @@ def detect(image, reader, margin=3):
     start = found.min(axis=1) - margin
     end = found.max(axis=1) + margin
     return np.hstack([start.clip(0), end.clip(max=image.size)]).astype(int)
+
+
+def two_scales(image, reader):
+    """Boxes of two scales with a score of 0.4, unpadded, as this workflow covered them once."""
+    found = np.vstack([ocr.detect(image, reader, side, 0.4, 0) for side in (352, 736)])
+    boxes = [box for box, _ in ocr.unite([(box, set()) for box in ocr.whole(found, image)])]
+    return [box for box in boxes if reads_no_arrow(ocr.recognise(image.crop(box), reader))]
+
+
+def reads_no_arrow(read):
+    text, score = read
+    return score < ocr.LEAST_TEXT_SCORE or bool(set(text) - set("\u2190\u2191\u2192\u2193"))
 
 
 def covered_share(box, boxes):
@@ -104,4 +143,5 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=1, help="of drawn text; default: 1")
     main(**vars(parser.parse_args()))
