@@ -104,11 +104,11 @@ def test_test_images_alone_are_searched_and_drawn(tmp_path):
     assert Image.open(sheets[0]).convert("L").getextrema()[0] < 10
 
 
-def with_marker(angle=0, mirrored=False, ring=False, top=120):
-    """A phantom with an R that stands alone, and its box: (x0, y0, x1, y1)."""
+def with_marker(text="R", size=22, bold=1, angle=0, mirrored=False, ring=False, top=120):
+    """A phantom with text that stands alone, and its box: (x0, y0, x1, y1)."""
     letter = Image.new("L", (64, 64))
-    font = ImageFont.load_default(22)
-    ImageDraw.Draw(letter).text((32, 32), "R", fill=255, font=font, anchor="mm", stroke_width=1)
+    look = {"font": ImageFont.load_default(size), "anchor": "mm", "stroke_width": bold}
+    ImageDraw.Draw(letter).text((32, 32), text, fill=255, **look)
     letter = (ImageOps.mirror(letter) if mirrored else letter).rotate(angle)
     x0, y0, x1, y1 = letter.getbbox()
     if ring:
@@ -121,11 +121,11 @@ def with_marker(angle=0, mirrored=False, ring=False, top=120):
 @pytest.mark.parametrize(
     "look",
     [
-        {"ring": True},
-        {"mirrored": True},
-        {"angle": 90},
-        {"mirrored": True, "angle": 45, "ring": True},
-        {"top": -28},  # a third is beyond the border
+        {"ring": True, "mirrored": True, "angle": 45},
+        {"text": "L", "size": 13, "bold": 0, "mirrored": True},  # both found by their shape only
+        {"text": "L", "size": 13, "bold": 0, "mirrored": True, "angle": 90},
+        {"text": "PA", "top": -33},  # both found in the mirrored frame only
+        {"text": "L", "top": -35},
     ],
     ids=str,
 )
