@@ -151,13 +151,18 @@ def report(request, tmp_path_factory):
     name = request.param
     (folder / "Snakefile").write_text(SNAKEFILE)
     settings = {"image_size": 224, "seed": 0, "phantoms": True}
-    settings |= {"sources": {"boxes": []}, "covid19": {"masks": ""}, "external": {"sets": {}}}
+    settings |= {
+        "sources": {"boxes": []},
+        "covid19": {"masks": ""},
+        "external": {"sets": {"a": {}}},
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     for path, text in {
         "tables/headline.csv": "net,training,accuracy,low,high,errors,n\n"
         f"{name},Twice transfer learning + output neuron keeping,{NUMBERS}\n",
         "external/first_page.csv": "net,external set,accuracy,internally,recalls\n"
         f'{name},"{name}, 238 images","0.500 [0.371, 0.628]",0.95,"0.50, 0.15, 0.85"\n',
+        "figures/external.svg": '<svg width="1600pt" height="9pt" viewBox="0 0 1600 9"></svg>\n',
         "audits/audits.csv": f"audit,result,gate\n{name},images in {name}.csv,report\n",
     }.items():
         (folder / "results" / path).parent.mkdir(parents=True)
