@@ -305,6 +305,18 @@ def test_lungs_that_cannot_be_are_said():
     assert "cover 100% of the image" in implausible(np.ones_like(mask))
 
 
+def test_a_mask_that_cannot_be_written_is_no_unreadable_image(study, tmp_path, monkeypatch):
+    """On a full disk the run stops, as every further mask would be missing, too."""
+
+    def disk_is_full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("segment_lungs.save_mask", disk_is_full)
+    Image.new("L", (64, 64), 90).save(tmp_path / "a.png")
+    with pytest.raises(OSError, match="No space left"):
+        segment_lungs(study / "out", [tmp_path / "a.png"], tmp_path / "out")
+
+
 def test_segment_lungs_runs_by_hand(study, tmp_path):
     script = [sys.executable, str(ROOT / "workflow_scripts/segment_lungs.py")]
     given = ["--net", str(study / "out/net.safetensors"), "--out", str(tmp_path / "out")]

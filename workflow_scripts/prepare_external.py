@@ -1,6 +1,6 @@
 """Read external sets as COVID-19 test images are read, with words covered; leave copies out.
 
-Words are found by OCR in the sets of --read-words, are those of a CSV in the sets of --text-boxes,
+Words are found by OCR in the sets of --words-in, are those of a CSV in the sets of --text-boxes,
 and stay in other sets. Left out, and listed, are images that can't be read, and those that are the
 same picture, edited or not, as an image of --known: nets have learnt from these, or were tested on
 them. Images of a patient, and same pictures in a set, are one group, by which intervals count.

@@ -41,12 +41,13 @@ def segment_lungs(net, images, out):
         row = {"file": path, "mask": "", "share": None, "warnings": "", "error": ""}
         try:
             grey, found = read_image(path, size)
+        except Exception as error:  # nothing about one image may cost the others their masks
+            row["error"] = reason_of(error)
+        else:
             (lungs,) = find_lungs(model, size, [grey], device)
             save_mask(out / name, lungs)
             found += filter(None, [implausible(lungs)])
             row |= {"mask": name, "share": round(lungs.mean(), 4), "warnings": "; ".join(found)}
-        except Exception as error:  # nothing about one image may cost the others their masks
-            row["error"] = reason_of(error)
         rows.append(row)
     table = pd.DataFrame(rows)
     write_table(out / "lungs.csv", table)
