@@ -78,8 +78,7 @@ def nets(tmp_path_factory):
     python = Path(os.environ["TORCH_PYTHON"]).absolute()
     subprocess.run([python, "-c", MAKE_NETS, scripts, folder], check=True)
     for name in ("densenet", "resnet"):
-        converted = keras_nets.convert(folder / f"{name}.onnx")
-        keras_nets.save_net(folder / f"{name}.h5", *converted)
+        keras_nets.convert(folder / f"{name}.onnx", folder / f"{name}.h5")
     return folder
 
 

@@ -15,7 +15,7 @@ from cxr.cli import InputError, add_threads, parser, user_errors
 from cxr.data.image_sets import add_image_set, open_images
 from cxr.evaluation.conversion import ConversionMismatch, compare_backends, read_logits
 from cxr.files import write_table
-from cxr.nets.keras_nets import convert, keras_logits, load_net, save_net, use_threads
+from cxr.nets.keras_nets import convert, keras_logits, load_net, use_threads
 
 
 def convert_keras(keras_source, images, logits, tolerance, model, conversion, threads):
@@ -23,7 +23,7 @@ def convert_keras(keras_source, images, logits, tolerance, model, conversion, th
     if model.suffix != ".h5":
         raise InputError(f"{model}: expected a name that ends in .h5")
     if keras_source:
-        save_net(model, *convert(keras_source))
+        convert(keras_source, model)
     net, description = load_net(model)  # as it is stored
     pixels, table = open_images(images)
     by_backend = read_logits(logits, table, description["outputs"])

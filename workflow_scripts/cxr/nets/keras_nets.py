@@ -38,46 +38,32 @@ def use_threads(threads):
     tf.config.experimental.enable_op_determinism()
 
 
-def convert(source):
-    """Keras net and description of an ONNX file that export_onnx wrote as --keras-source.
+def convert(source, path):
+    """Write the Keras net of an ONNX file that export_onnx wrote as --keras-source.
 
-    Takes float32 (n, size, size, 3), returns logits float32 (n, outputs).
+    It takes float32 (n, size, size, 3) and returns logits float32 (n, outputs). The file appears
+    whole or not at all. Raises InputError if source is no such file, or iNNvestigate can't explain
+    what becomes of it.
     """
     model = onnx.load(source)
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     if "net" not in metadata or model.opset_import[0].version != 11:
         raise InputError(f"{source}: not a --keras-source written by export_onnx")
-    description = json.loads(metadata["net"])
-    converted = onnx_to_keras(model, [model.graph.input[0].name], verbose=False)
-    net = with_dense_head(to_channels_last(converted))
+    architecture = json.loads(metadata["net"])["architecture"]
+    net = onnx_to_keras(model, [model.graph.input[0].name], verbose=False)
     if lambdas := [layer.name for layer in net.layers if isinstance(layer, keras.layers.Lambda)]:
         raise InputError(
-            f"{source}: {description['architecture']} becomes {len(lambdas)} Lambda layers in "
-            f"Keras, first {lambdas[0]}; iNNvestigate supports none"
+            f"{source}: {architecture} becomes {len(lambdas)} Lambda layers in Keras, first "
+            f"{lambdas[0]}; iNNvestigate supports none"
         )
-    return net, description
-
-
-def to_channels_last(net):
-    """The same net for (n, h, w, channels): onnx2keras' own change_ordering fails on lists of axes.
-
-    Kernels are (h, w, in, out) in both.
-    """
-    config = net.get_config()
-    for layer in config["layers"]:
-        layer.pop("build_config", None)  # holds the old input shape
-        settings = layer["config"]
-        if "batch_input_shape" in settings:
-            n, channels, height, width = settings["batch_input_shape"]
-            settings["batch_input_shape"] = (n, height, width, channels)
-        if "data_format" in settings:
-            settings["data_format"] = "channels_last"
-        if layer["class_name"] in ("BatchNormalization", "Concatenate"):
-            settings["axis"] = 3
-    last = keras.Model.from_config(config)
-    for new, old in zip(last.layers, net.layers, strict=True):
-        new.set_weights(old.get_weights())
-    return last
+    net = with_dense_head(net)
+    with atomic_write(path) as temporary, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*HDF5")
+        net.save(temporary, save_format="h5", include_optimizer=False)
+        with h5py.File(temporary, "a") as file:
+            config = json.loads(file.attrs["model_config"])
+            file.attrs["model_config"] = json.dumps(channels_last(config))
+            file.attrs["net"] = metadata["net"]
 
 
 def with_dense_head(net):
@@ -96,13 +82,22 @@ def with_dense_head(net):
     return keras.Model(net.input, logits)
 
 
-def save_net(path, net, description):
-    """Write net and description as HDF5; the file appears whole or not at all."""
-    with atomic_write(path) as temporary, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*HDF5")
-        net.save(temporary, save_format="h5", include_optimizer=False)
-        with h5py.File(temporary, "a") as file:
-            file.attrs["net"] = json.dumps(description, sort_keys=True)
+def channels_last(config):
+    """The configuration of a stored net for (n, h, w, channels); its weights are the same.
+
+    onnx2keras' own change_ordering fails on lists of axes. Changed in the file: to build the net
+    from its configuration once more takes as long as onnx2keras does.
+    """
+    for layer in config["config"]["layers"]:
+        settings = layer["config"]
+        if "batch_input_shape" in settings:
+            n, channels, height, width = settings["batch_input_shape"]
+            settings["batch_input_shape"] = (n, height, width, channels)
+        if "data_format" in settings:
+            settings["data_format"] = "channels_last"
+        if layer["class_name"] in ("BatchNormalization", "Concatenate"):
+            settings["axis"] = 3
+    return config
 
 
 def read_description(path):
