@@ -13,14 +13,12 @@ rule find_words:
         "results/logs/data/{covid19}/found_words.csv.log",
     conda:
         CONDA_TORCH
-    threads: 2
     params:
         **step("find_words"),
     message:
         "Finding words in the test images ({wildcards.covid19})"
     shell:
-        "{params.run} --folder {input.folder} --split {input.split}"
-        " --threads {threads} --out {output} &> {log}"
+        "{params.run} --folder {input.folder} --split {input.split} --out {output} &> {log}"
 
 
 rule prepare_covid19:

@@ -52,7 +52,6 @@ if EXTERNAL:
             "results/logs/data/external.log",
         conda:
             CONDA_TORCH
-        threads: 2
         resources:
             mem_mb=growing(4000),
             runtime=growing(120),
@@ -84,7 +83,7 @@ if EXTERNAL:
         message:
             "Reading the external sets, covering words, looking for copies"
         shell:
-            "{params.run} {params.options} --threads {threads} &> {log}"
+            "{params.run} {params.options} &> {log}"
 
     rule predict_external:
         input:
