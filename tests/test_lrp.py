@@ -85,6 +85,22 @@ def test_squeezenet_by_hand(method):
         np.testing.assert_allclose(relevance, expected, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("method", pytorch.METHODS)
+def test_several_outputs_at_once_are_those_of_each_alone(densenet, method):
+    """To the bit, also where a layer is called twice."""
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 3, 3, padding=1).double()
+    twice = nn.Sequential(layer, nn.ReLU(), layer, nn.ReLU(), nn.AvgPool2d(SIZE), nn.Flatten())
+    outputs = torch.tensor([[0, 1, 2], [2, 0, 0]])
+    images = smooth_images(2)
+    for net in (densenet, twice.eval()):
+        maps, logits = Explainer(net, method)(images, outputs)
+        for number, column in enumerate(outputs.unbind(1)):
+            alone, logits_alone = Explainer(net, method)(images, column)
+            assert alone.any() and torch.equal(maps[:, number], alone)
+            assert torch.equal(logits[:, number], logits_alone)
+
+
 def test_padding_in_one_direction_makes_no_input_layer():
     """iNNvestigate sees a padding layer before such a convolution."""
     layer = nn.Conv2d(3, 4, 3, padding=(0, 1))
@@ -587,8 +603,8 @@ def test_relevance_however_large_is_lost_where_nothing_was_added():
     norm = torch.nn.BatchNorm2d(1).eval()
     norm.running_mean.fill_(1)  # so that no shift is added
     for values in (
-        Convolution.apply(x, convolution, parts_by_sign(convolution, True), None),
-        Convolution.apply(x, convolution, parts_by_sign(convolution, False), None),
+        Convolution.apply(x, convolution, parts_by_sign(convolution, True), None, False),
+        Convolution.apply(x, convolution, parts_by_sign(convolution, False), None, False),
         ShippedBatchNorm.apply(x, norm),
     ):
         (relevance,) = torch.autograd.grad(values, x, large)

@@ -120,6 +120,15 @@ def test_a_map_depends_on_its_image_alone(pixels, name):
     np.testing.assert_allclose(maps([2, 0, 1])[::-1], maps([1, 0, 2]), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_several_outputs_of_an_image_are_explained_as_each_alone(pixels, name):
+    outputs = np.stack([OUTPUTS, (OUTPUTS + 1) % 3], axis=1)
+    found = heatmaps(densenet(), pixels, outputs, [name], CPU, seed=3)[name]
+    for column in (0, 1):
+        alone = heatmaps(densenet(), pixels, outputs[:, column], [name], CPU, seed=3)[name]
+        np.testing.assert_array_equal(found[:, column], alone)
+
+
 @pytest.mark.parametrize("name", ["gradient_x_input", "integrated_gradients"])
 def test_gradients_of_a_linear_net_are_its_terms(pixels, name):
     torch.manual_seed(0)

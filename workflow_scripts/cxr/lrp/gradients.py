@@ -1,8 +1,8 @@
 """Heatmaps by gradients, batch by batch.
 
 Inputs are normalised by ImageNet's statistics, so that 0 is ImageNet's mean colour. Functions named
-as the methods take (net, pixels, outputs, device) as methods.heatmaps does, and return float32
-(n, size, size).
+as the methods take (net, pixels, outputs, device), outputs int (n, k), and return float32
+(n, k, size, size).
 """
 
 import numpy as np
@@ -78,7 +78,7 @@ class _FeatureMaps(fx.Interpreter):
 
 
 def _in_batches(of_batch, net, pixels, outputs, device, name):
-    """of_batch(inputs, outputs) -> (n, size, size) for all images."""
+    """of_batch(inputs, one output of each) -> (n, size, size) for all images and outputs."""
     check_differentiable(net, device)
     size, found = BATCH[device.type], []
     with memory_errors(f"gradients of {size} images at once", OTHERWISE):
@@ -86,5 +86,6 @@ def _in_batches(of_batch, net, pixels, outputs, device, name):
         outputs = torch.as_tensor(outputs, device=device)
         for batch in progress(batches(np.arange(len(pixels)), size), name):
             inputs = network_input(to_device(np.array(pixels[batch]), device))
-            found.append(of_batch(inputs, outputs[batch]).detach().cpu())
+            maps = [of_batch(inputs.detach(), column) for column in outputs[batch].unbind(1)]
+            found.append(torch.stack(maps, 1).detach().cpu())
     return torch.cat(found).numpy()

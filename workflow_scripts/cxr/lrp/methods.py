@@ -12,16 +12,22 @@ import numpy as np
 
 
 def heatmaps(net, pixels, outputs, methods, device, seed=0):
-    """Heatmaps of one output's logit for each image: {method: float32 (n, size, size)}.
+    """Heatmaps of logits for each image: {method: float32 (*outputs.shape, size, size)}.
 
-    pixels: uint8 (n, size, size). outputs: int (n,), numbers of output neurons. methods: names in
-    METHODS. seed: of the method random. The higher a value, the more a pixel speaks for the
-    output; units differ by method. A map depends on its image and net alone, up to the last digits
-    of float32. net is left on device, in eval mode. Raises NetError (an InputError) where a method
-    has no map of the net, InputError where a GPU has too little memory.
+    pixels: uint8 (n, size, size). outputs: int (n,) or (n, k), numbers of output neurons; LRP of
+    several of an image takes less time than of each alone. methods: names in METHODS. seed: of the
+    method random. The higher a value, the more a pixel speaks for the output; units differ by
+    method. A map depends on its image and net alone, up to the last digits of float32. net is left
+    on device, in eval mode. Raises NetError (an InputError) where a method has no map of the net,
+    InputError where a GPU has too little memory.
     """
+    outputs = np.asarray(outputs)
+    columns, shape = outputs.reshape(len(outputs), -1), (*outputs.shape, *pixels.shape[1:])
     return {
-        name: METHODS[name].maps(net, pixels, outputs, device, seed).astype(np.float32)
+        name: METHODS[name]
+        .maps(net, pixels, columns, device, seed)
+        .astype(np.float32)
+        .reshape(shape)
         for name in methods
     }
 
@@ -44,21 +50,30 @@ def _by_gradient(method):
     return maps
 
 
-def _gaussian(_net, pixels, _outputs, _device, _seed):
+def _without_net(draw):
+    """A method by a function of pixels and seed: its maps, (n, size, size), suit any output."""
+
+    def maps(_net, pixels, outputs, _device, seed):
+        return np.repeat(draw(pixels, seed)[:, None], outputs.shape[1], axis=1)
+
+    return maps
+
+
+def _gaussian(pixels, _seed):
     """Centred, with a standard deviation of a quarter of the size."""
     size = pixels.shape[1]
     profile = np.exp(-8 * ((np.arange(size) + 0.5) / size - 0.5) ** 2)
     return np.tile(np.outer(profile, profile), (len(pixels), 1, 1))
 
 
-def _edges(_net, pixels, _outputs, _device, _seed):
+def _edges(pixels, _seed):
     """The magnitude of Sobel's gradient."""
     from scipy import ndimage
 
     return np.hypot(*(ndimage.sobel(np.float32(pixels), axis) for axis in (1, 2)))
 
 
-def _random(_net, pixels, _outputs, _device, seed):
+def _random(pixels, seed):
     """Uniform noise, seeded by each image's pixels, so that it does not depend on the others."""
     return np.array(
         [np.random.default_rng([seed, zlib.crc32(image.tobytes())]).random(image.shape)
@@ -67,9 +82,10 @@ def _random(_net, pixels, _outputs, _device, seed):
 
 
 class Method(NamedTuple):
-    """A way to make heatmaps: maps(net, pixels, outputs, device, seed), as heatmaps has them.
+    """A way to make heatmaps: maps(net, pixels, outputs, device, seed), for heatmaps.
 
-    title: for plots. source: of the method. adds_up: whether a map's sum is meant to be the logit.
+    outputs are (n, k), maps (n, k, size, size). title: for plots. source: of the method. adds_up:
+    whether a map's sum is meant to be the logit.
     """
 
     title: str
@@ -127,19 +143,19 @@ METHODS = {
         "Centred Gaussian",
         "The same for every image: bright in the middle.",
         "A baseline that looks at neither image nor net",
-        _gaussian,
+        _without_net(_gaussian),
     ),
     "edges": Method(
         "Edges",
         "The image's own edges, by Sobel's filter.",
         "A baseline that does not look at the net (Adebayo et al. 2018, arXiv 1810.03292)",
-        _edges,
+        _without_net(_edges),
     ),
     "random": Method(
         "Random",
         "Uniform noise.",
         "A baseline that looks at neither image nor net",
-        _random,
+        _without_net(_random),
     ),
 }
 BASELINES = ("gaussian", "edges", "random")

@@ -41,12 +41,13 @@ BATCH = {"cpu": 8, "cuda": 32}  # images; 32 of DenseNet201 take 6 GiB in float3
 
 
 def relevance_maps(net, pixels, outputs, methods, device, dtype=torch.float32):
-    """Relevance of one output's logit for each image: {method: (relevance, logits)}.
+    """Relevance of logits for each image: {method: (relevance, logits)}.
 
-    pixels: uint8 (n, size, size). outputs: int (n,), numbers of output neurons. relevance is
-    (n, size, size), summed over the channels; logits (n,). dtype: of all arithmetic and of what is
-    returned; net is left in it. Raises InputError where a GPU has too
-    little memory, or no deterministic backward pass for the net.
+    pixels: uint8 (n, size, size). outputs: int (n,) or (n, k), numbers of output neurons; several
+    of an image take less time than each alone. relevance is (*outputs.shape, size, size), summed
+    over the channels; logits as outputs. dtype: of all arithmetic and of what is returned; net is
+    left in it. Raises InputError where a GPU has too little memory, or no deterministic backward
+    pass for the net.
     """
     check_differentiable(net, device)
     size = BATCH[device.type]
@@ -101,17 +102,23 @@ class Explainer(fx.Interpreter):
         self.extra_traceback = False  # messages name the operation
         self.method, self.conserving = method, method != "preset_a_flat"
         self.parts = {}  # of convolutions: their weights by sign
+        self.several = False  # outputs of an image: then z of convolutions is kept
 
     def __call__(self, inputs, outputs):
-        """Relevance of the logits of outputs, int (n,), in inputs, (n, channels, h, w).
+        """Relevance of the logits of outputs, int (n,) or (n, k), in inputs, (n, channels, h, w).
 
-        Returns (relevance summed over channels, (n, h, w); the logits, (n,)).
+        Returns (relevance summed over channels, (*outputs.shape, h, w); the logits, as outputs).
         """
-        inputs = inputs.detach().requires_grad_()
+        inputs, columns = inputs.detach().requires_grad_(), outputs.reshape(len(outputs), -1)
+        self.several = columns.shape[1] > 1
         with torch.enable_grad():
-            logits = self.run(inputs).gather(1, outputs[:, None])
-        (relevance,) = torch.autograd.grad(logits, inputs, logits.detach())
-        return relevance.sum(1), logits.detach()[:, 0]
+            logits = self.run(inputs).gather(1, columns)
+        maps = []
+        for left, logit in enumerate(logits.unbind(1), 1 - columns.shape[1]):
+            (relevance,) = torch.autograd.grad(logit, inputs, logit.detach(), retain_graph=left < 0)
+            maps.append(relevance.sum(1))
+        maps = torch.stack(maps, 1).reshape(*outputs.shape, *inputs.shape[2:])
+        return maps, logits.detach().reshape(outputs.shape)
 
     def run_node(self, node):
         self.node = node
@@ -157,7 +164,7 @@ class Explainer(fx.Interpreter):
         if layer not in self.parts:
             self.parts[layer] = parts_by_sign(layer, is_nonnegative(self.node.args[0]))
         bias = None if self.canonised else layer.bias
-        return Convolution.apply(x, layer, self.parts[layer], bias)
+        return Convolution.apply(x, layer, self.parts[layer], bias, self.several)
 
     def batch_norm(self, layer, x):
         return Pass.apply(x, layer) if self.conserving else ShippedBatchNorm.apply(x, layer)
@@ -266,12 +273,14 @@ class Convolution(Function):
     """Positive times positive and, where there are any, negative times negative.
 
     bias, (n,), is what a channel's bias adds to its output: it keeps its share; None keeps none.
+    several: whether more than one backward pass follows, for which z is then kept.
     """
 
     @staticmethod
-    def forward(ctx, x, layer, parts, bias):
+    def forward(ctx, x, layer, parts, bias, several):
         ctx.save_for_backward(x)
         ctx.layer, ctx.parts, ctx.bias = layer, parts, bias
+        ctx.several, ctx.z = several, None
         return layer(x)
 
     @staticmethod
@@ -280,18 +289,21 @@ class Convolution(Function):
         layer = ctx.layer
         how = (layer.stride, layer.padding, layer.dilation, layer.groups)
         inputs = [x.clamp(**limits) if limits else x for limits, _, _ in ctx.parts]
-        z = sum(
-            functional.conv2d(part, weight, None, *how)
-            for part, (_, weight, _) in zip(inputs, ctx.parts, strict=True)
-        )
-        if ctx.bias is not None:
-            z = z + ctx.bias[:, None, None]
+        z = ctx.z
+        if z is None:
+            z = sum(
+                functional.conv2d(part, weight, None, *how)
+                for part, (_, weight, _) in zip(inputs, ctx.parts, strict=True)
+            )
+            if ctx.bias is not None:
+                z = z + ctx.bias[:, None, None]
+            ctx.z = z if ctx.several else None
         shares = divide(relevance, z)
         shared = [
             part * to_input(shares, x.shape)
             for part, (_, _, to_input) in zip(inputs, ctx.parts, strict=True)
         ]
-        return sum(shared[1:], start=shared[0]), None, None, None
+        return sum(shared[1:], start=shared[0]), None, None, None, None
 
 
 class FlatConvolution(Function):
