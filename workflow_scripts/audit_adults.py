@@ -92,7 +92,7 @@ def shares(name, path, adults):
         return []
     device = select_device()
     net, description = load_net(path)
-    decisions = predict_logits(net.to(device), adults, device).argmax(axis=1)
+    decisions = predict_logits(net, adults, device).argmax(axis=1)
     n = len(adults)
     counts = [int((decisions == number).sum()) for number in range(len(description["outputs"]))]
     return [

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 from cxr.cli import pair, parser, progress, user_errors
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
 from cxr.data.lungs import Lungs, add_lungs
@@ -20,9 +21,8 @@ from cxr.evaluation.intervals import share_interval
 from cxr.evaluation.linear import linear_model
 from cxr.evaluation.predictions import image_groups
 from cxr.nets.devices import select_device
-from cxr.nets.inputs import CachedFeatures
-from cxr.nets.prediction import EVALUATION_BATCH, predict_logits
-from cxr.nets.torch_nets import load_net
+from cxr.nets.prediction import predict_logits
+from cxr.nets.torch_nets import load_net, output_layer
 
 COLUMNS = [
     "net",
@@ -45,8 +45,7 @@ def audit_regions(nets, train, images, seed, out, lungs=None):
         learnt = open_by_class(train, outputs)
         tried = open_by_class(images, outputs)
         rows += [
-            (name, *row)
-            for row in accuracies(net.to(device), learnt, tried, lungs, groups, seed, device)
+            (name, *row) for row in accuracies(net, learnt, tried, lungs, groups, seed, device)
         ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     guess = float(tried.labels.mean(axis=0).max()) if len(tried) else np.nan
@@ -66,12 +65,12 @@ def accuracies(net, learnt, tried, lungs, groups, seed, device):
         return
     true, classes = tried.labels.argmax(axis=1), learnt.labels.argmax(axis=1)
     for region in ("all", "without lungs", "lungs alone"):
-        shown = masked(tried, lungs, region)
-        decisions = {"as trained": predict_logits(net, shown, device).argmax(axis=1)}
+        logits, features = predicted(net, masked(tried, lungs, region), device)
+        decisions = {"as trained": logits.argmax(axis=1)}
         if len(set(classes)) > 1:
-            seen = masked(learnt, lungs, region)
-            model = linear_model(seed).fit(features(net, seen, device), classes)
-            decisions["trained anew"] = model.predict(features(net, shown, device))
+            _, learnt_features = predicted(net, masked(learnt, lungs, region), device)
+            model = linear_model(seed).fit(learnt_features, classes)
+            decisions["trained anew"] = model.predict(features)
         for layer, decided in decisions.items():
             right = decided == true
             bounds = share_interval(right, groups)
@@ -108,10 +107,16 @@ def masked(data, lungs, region):
     return data.with_pixels(np.where(kept, data.pixels(np.arange(len(data))), np.uint8(0)))
 
 
-def features(net, data, device):
-    """What the output layer is given for each image, (n, features)."""
-    found = CachedFeatures(net, data, device, EVALUATION_BATCH[device.type]).features[0]
-    return found.flatten(2).mean(dim=2).cpu().numpy() if found.ndim == 4 else found.cpu().numpy()
+def predicted(net, data, device):
+    """Logits, (n, outputs), and what the output layer is given for each image, (n, features)."""
+    given = []
+    hook = output_layer(net).register_forward_pre_hook(
+        lambda _layer, inputs: given.append(inputs[0].cpu())
+    )
+    logits = predict_logits(net, data, device)
+    hook.remove()
+    features = torch.cat(given)
+    return logits, (features.flatten(2).mean(dim=2) if features.ndim == 4 else features).numpy()
 
 
 if __name__ == "__main__":

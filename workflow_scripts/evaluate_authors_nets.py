@@ -27,7 +27,7 @@ def evaluate_authors_nets(checkpoints, images, out):
     rows = []
     for checkpoint in progress(checkpoints, "nets"):
         net, architecture = load_densenet(checkpoint)
-        logits = predict_logits(net.to(device), data, device)
+        logits = predict_logits(net, data, device)
         if logits.shape[1] != len(CLASSES):
             raise InputError(
                 f"{checkpoint}: {logits.shape[1]} outputs; expected one for each of {CLASSES}"

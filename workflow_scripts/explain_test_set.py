@@ -37,7 +37,7 @@ def explain_test_set(net, edited, unedited, methods, pictures, relevance, table,
     outputs = np.array(description["outputs"])
     data = open_by_class(edited, outputs)
     pixels = {"edited": open_images(edited)[0], "unedited": open_images(unedited)[0]}
-    logits = predict_logits(net.to(device), data, device)
+    logits = predict_logits(net, data, device)
     decisions = logits.argmax(axis=1)
     every_class = np.tile(np.arange(len(outputs)), (len(decisions), 1))
     maps, seconds_each = {}, {}

@@ -65,7 +65,7 @@ def measure_shortcut(
         net, description = load_net(path)
         data = open_by_class(clean, description["outputs"])
         worded = with_word(data, *place)
-        decided = predict_logits(net.to(device), worded, device).argmax(axis=1)
+        decided = predict_logits(net, worded, device).argmax(axis=1)
         found = accuracies(predicted, decided == worded.labels.argmax(axis=1))
         found += shares(net, worded, methods, place, device, seed)
         rows += [{"dose": dose} | row for row in found]

@@ -42,7 +42,7 @@ def measure_word(
         net, description = load_net(path)
         clear = open_by_class(images, description["outputs"])
         worded = with_word(clear, word, position, height)
-        logits = [predict_logits(net.to(device), data, device) for data in (clear, worded)]
+        logits = [predict_logits(net, data, device) for data in (clear, worded)]
         rows += changes(name, clear, logits, groups, seed)
         if name == explain:
             decisions = logits[1].argmax(axis=1)

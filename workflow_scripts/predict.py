@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
 from cxr.cli import parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import add_image_set, open_by_class, open_images
@@ -25,7 +24,6 @@ def predict(checkpoints, edited, unedited, val, out, logits):
     tables = []
     for phase, checkpoint in enumerate(progress(checkpoints, "phases"), start=1):
         net, description = load_net(checkpoint)
-        net = net.to(device, memory_format=torch.channels_last)
         outputs = description["outputs"]
         for version, path in (("edited", edited), ("unedited", unedited)):
             table = logits_of(net, path, outputs, device)

@@ -7,7 +7,6 @@ and decisions of them.
 from pathlib import Path
 
 import pandas as pd
-import torch
 from cxr.cli import InputError, pair, parser, progress, user_errors
 from cxr.data.covid19 import CLASSES
 from cxr.data.image_sets import ImageSet
@@ -23,7 +22,6 @@ def predict_external(nets, images, tables, out):
         net, description = load_net(checkpoint)
         if sorted(description["outputs"]) != sorted(CLASSES):
             raise InputError(f"{checkpoint}: outputs {description['outputs']}, not {CLASSES}")
-        net = net.to(device, memory_format=torch.channels_last)
         for name, array in images.items():
             logits = logits_of(net, ImageSet(array, tables[name]), description["outputs"], device)
             found.append(logits.assign(net=net_name, set=name))

@@ -26,7 +26,7 @@ def predict_figure_images(net, images, methods, out, relevance, table):
     device = select_device()
     net, description = load_net(net)
     outputs = description["outputs"]
-    logits = predict_logits(net.to(device), open_by_class(images, outputs), device)
+    logits = predict_logits(net, open_by_class(images, outputs), device)
     pixels, rows = open_images(images)
     sigmoids = pd.DataFrame(expit(logits.astype(np.float64)), columns=outputs)
     write_table(out, pd.concat([rows, sigmoids], axis=1))

@@ -20,7 +20,6 @@ def predict_findings(net, images, tables, split, out):
     net, description = load_net(net)
     outputs = description["outputs"]
     device = select_device()
-    net = net.to(device)
     predicted = []
     for name in progress(("val", "test"), "splits"):
         chosen = open_by_split(images, split, name, outputs, tables)

@@ -11,11 +11,11 @@ EVALUATION_BATCH = {"cpu": 32, "cuda": 256}  # images
 
 
 def predict_logits(net, images, device):
-    """Logits, float32 (n, outputs), of all images in order; net is put into eval mode.
+    """Logits, float32 (n, outputs), of all images in order; net is put on device, in eval mode.
 
     Raises InputError where a GPU has too little memory.
     """
-    net.eval()
+    net.to(device, memory_format=torch.channels_last).eval()
     pixels, indices = Pixels(images, device, keep=False), np.arange(len(images))
     with memory_errors(f"{EVALUATION_BATCH[device.type]} images at once", OTHERWISE):
         return predict(lambda batch: net(network_input(batch)), pixels, indices, device)
