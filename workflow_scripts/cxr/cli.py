@@ -5,8 +5,6 @@ import os
 import sys
 from contextlib import contextmanager
 
-from tqdm import tqdm
-
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message says what was found, expected, and to do."""
@@ -57,4 +55,6 @@ def user_errors():
 
 def progress(items, what, total=None):
     """Iterate with a progress bar on a terminal; silent in a log file."""
+    from tqdm import tqdm  # record.py, around every step, shows none
+
     return tqdm(items, desc=what, total=total, disable=not sys.stderr.isatty(), leave=False)
