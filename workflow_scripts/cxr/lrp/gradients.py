@@ -12,7 +12,7 @@ from torch import fx
 from torch.nn import functional
 
 from cxr.cli import progress
-from cxr.lrp.pytorch import BATCH
+from cxr.lrp.pytorch import batch_size
 from cxr.nets.descriptions import NetError
 from cxr.nets.devices import OTHERWISE, memory_errors
 from cxr.nets.inputs import batches, network_input, to_device
@@ -80,7 +80,7 @@ class _FeatureMaps(fx.Interpreter):
 def _in_batches(of_batch, net, pixels, outputs, device, name):
     """of_batch(inputs, one output of each) -> (n, size, size) for all images and outputs."""
     check_differentiable(net, device)
-    size, found = BATCH[device.type], []
+    size, found = batch_size(pixels, device), []
     with memory_errors(f"gradients of {size} images at once", OTHERWISE):
         net.to(device, torch.float32, memory_format=torch.channels_last).eval()
         outputs = torch.as_tensor(outputs, device=device)
