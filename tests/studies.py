@@ -30,6 +30,21 @@ def planned(folder, *arguments, **options):
     return {rule: int(number) for rule, number in stats if rule != "total"}
 
 
+def gpu_rules():
+    """Rules of the workflow that ask for a GPU, or are made from one that does."""
+    texts, made_from = {}, {}
+    start = re.compile(r"^ *(?:use rule (\w+) as|rule) (\w+)(?: with)?:$", re.MULTILINE)
+    for path in (ROOT / "Snakefile", *(ROOT / "rules").glob("*.smk")):
+        parts = start.split(path.read_text())
+        for used, name, text in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            texts[name], made_from[name] = text, used
+
+    def asks(name):
+        return name in texts and ("gpu=1" in texts[name] or asks(made_from[name]))
+
+    return {name for name in texts if asks(name)}
+
+
 def overlay(folder, tmp_path, change):
     """A copy of tests/config.yaml with a change, as a path."""
     settings = yaml.safe_load((folder / "tests/config.yaml").read_text())

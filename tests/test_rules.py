@@ -5,9 +5,10 @@ import re
 import shlex
 
 import pytest
+import yaml
 
 pytest.importorskip("snakemake")
-from studies import ROOT, overlay, planned, snakemake
+from studies import ROOT, gpu_rules, overlay, planned, snakemake
 
 
 def is_gate(path):
@@ -31,6 +32,11 @@ def test_a_cluster_gets_few_jobs():
     on_cluster = {rule: n for rule, n in jobs.items() if rule not in local_rules()}
     assert on_cluster["train_phase"] == 20
     assert sum(on_cluster.values()) <= 66, on_cluster
+
+
+def test_a_site_can_name_the_gpu_of_every_rule_that_asks_for_one():
+    profile = yaml.safe_load((ROOT / "slurm/config.yaml").read_text())
+    assert profile["set-resources"].keys() == gpu_rules() - local_rules()
 
 
 def words_of(command, option):

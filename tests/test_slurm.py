@@ -15,14 +15,9 @@ from pathlib import Path
 
 import pytest
 from slurm_cluster import Cluster
-from studies import copy_workflow, overlay, read, snakemake
+from studies import copy_workflow, gpu_rules, overlay, read, snakemake
 
 TARGET = "results/netF/phase1/checkpoint.safetensors"
-# Rules that ask for a GPU.
-GPU_RULES = {
-    "train_phase", "pretrain_phase", "predict", "predict_findings",
-    "explain_test_set", "check_heatmaps", "randomise_weights", "measure_word", "audit_nets",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +158,7 @@ def test_whole_study_gets_its_gpus_and_equals_a_local_one(healthy, tmp_path):
     print(f"{len(jobs)} jobs in {time.monotonic() - started:.0f} seconds")
     assert 40 < len(jobs) <= 60 and {state for _, state, _ in jobs} == {"COMPLETED"}
     for comment, _, resources in jobs:
-        wants = comment.removeprefix("rule_").partition("_wildcards_")[0] in GPU_RULES
+        wants = comment.removeprefix("rule_").partition("_wildcards_")[0] in gpu_rules()
         assert re.findall(r"gres/gpu=(\d+)", resources) == ["1"] * wants, comment
     logs = [path.read_text() for path in (remote / "results/logs").rglob("*.log")]
     devices = re.findall(r"^device: .* SLURM_STEP_GPUS=(.*),", "\n".join(logs), re.MULTILINE)
