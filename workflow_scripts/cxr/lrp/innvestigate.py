@@ -14,6 +14,7 @@ Building an analyzer switches TensorFlow to graph mode for the whole process: re
 it in a process of its own.
 """
 
+import gc
 import multiprocessing
 import os
 import warnings
@@ -74,6 +75,7 @@ def relevance_maps(model, pixels, outputs, methods, threads=1):
 
 def _relevance_maps(model, pixels, outputs, method):
     warnings.filterwarnings("ignore", module="innvestigate|keras")
+    gc.disable()  # a graph of 70,000 operations is looked through again and again, and all is kept
     tf.compat.v1.disable_eager_execution()
     keras.backend.set_learning_phase(0)  # or each batch norm has a branch for training, too
     tf.compat.v1.keras.backend.set_session(tf.compat.v1.Session(config=session_settings()))
