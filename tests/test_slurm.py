@@ -177,11 +177,13 @@ def test_whole_study_gets_its_gpus_and_equals_a_local_one(healthy, tmp_path):
 
 def contents(path):
     """A file's content, without how long things took."""
-    if path.name == "history.csv":
+    if path.name in ("history.csv", "seconds.csv", "methods.csv"):
         return [
             {name: row[name] for name in row if name not in ("seconds", "images_per_second")}
             for row in read(path)
         ]
+    if path.name == "methods.html":
+        return re.sub(r'(<td class="seconds"[^>]*>)[^<]*', r"\1", path.read_text())
     return path.read_bytes()
 
 
