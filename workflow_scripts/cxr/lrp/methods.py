@@ -17,8 +17,9 @@ def heatmaps(net, pixels, outputs, methods, device, seed=0):
     pixels: uint8 (n, size, size). outputs: int (n,) or (n, k), numbers of output neurons; LRP of
     several of an image takes less time than of each alone. methods: names in METHODS. seed: of the
     method random. The higher a value, the more a pixel speaks for the output; units differ by
-    method. A map depends on its image and net alone, up to the last digits of float32. net is left
-    on device, in eval mode. Raises NetError (an InputError) where a method has no map of the net,
+    method. A map depends on its image and net alone, up to the rounding of float32: single pixels
+    of conserving LRP may move by some per cent of the map's maximum, ranks hardly. net is left on
+    device, in eval mode. Raises NetError (an InputError) where a method has no map of the net,
     InputError where a GPU has too little memory.
     """
     outputs = np.asarray(outputs)
